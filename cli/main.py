@@ -1,0 +1,76 @@
+"""The entry point `peaframe`: picks the command and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 2 something the user can put right (one line on stderr says what), 130 stopped by Ctrl-C, 141 the
+reader of the output went away. Anything else is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from peaframe.cli import detect, models
+from peaframe.errors import OptionError, PeaframeError
+from peaframe.version import __version__
+
+COMMANDS = {"detect": detect, "models": models}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what is wrong with a command line, instead of printing the usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message}; see {self.prog} --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line, one sub-command for each file in `COMMANDS`."""
+    whole = _Parser(
+        prog="peaframe",
+        description="Sound event detection for any words: when is the described sound heard?",
+        allow_abbrev=False,
+    )
+    whole.add_argument("--version", action="version", version=f"peaframe {__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP[0].upper() + module.HELP[1:] + ".",
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(command)
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words behind `peaframe`; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        args = parser().parse_args(arguments)
+        COMMANDS[args.command].run(args)
+        sys.stdout.flush()
+    except PeaframeError as error:
+        print("peaframe: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `peaframe ... | head` is no error; the exit must not try to flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

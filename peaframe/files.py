@@ -1,0 +1,39 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from peaframe.errors import FormatError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a path to write to that becomes `path` only if the block ends well.
+
+    The path given is an empty new file in the folder of `path`, with the same suffix and the permissions any
+    new file gets. After the block it replaces `path`; after an error it is removed and `path` is as before.
+    Where `path` is a link, the file it points to is replaced.
+
+    Raises:
+        FormatError: `path` is a folder or a device, its folder is missing, or writing is not allowed or fails.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise FormatError(f"{path}: is a folder; give the name of a file to write")
+    if target.exists() and not target.is_file():
+        raise FormatError(f"{path}: is not a regular file; give the name of a file to write")
+    temp = target.with_name(f".{secrets.token_hex(6)}{target.suffix}")
+    try:
+        os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temp
+        os.replace(temp, target)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)

@@ -1,0 +1,239 @@
+"""The main job: a recording and some words in, events out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from peaframe import audio, formats
+from peaframe.clock import frame_count, samples_of_seconds, seconds_of_samples
+from peaframe.errors import AudioError, ModelError, OptionError
+from peaframe.events import Event, EventOptions, events_from_scores
+from peaframe.infer.windows import OVERLAP_FRAMES, WINDOW_FRAMES, Stitcher, window_count, windows
+from peaframe.models.frame import FrameModel
+from peaframe.models.load import load_model
+from peaframe.models.names import BUILT_IN
+from peaframe.scores import Scores
+from peaframe.version import __version__
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Options = EventOptions | Mapping[str, EventOptions]
+BATCH_WINDOWS = 4
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What was heard in one recording.
+
+    Attributes:
+        source: the recording's path as it was given, or `array`.
+        events: the events, sorted by onset.
+        scores: the probabilities behind them, (frames, queries), 40 ms apart.
+        settings: what made them: version, model, queries, event options, window, device.
+    """
+
+    source: str
+    events: list[Event]
+    scores: Scores
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The events as a table with the columns filename, onset, offset, event_label, score."""
+        import pandas as pd
+
+        rows = [(self.source, e.onset, e.offset, e.label, e.score) for e in self.events]
+        return pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label", "score"])
+
+    def save(self, path: str | Path, format: str | None = None) -> None:
+        """Write the events; the format is a name of `peaframe.formats`, or follows from the suffix."""
+        formats.save(path, {self.source: self.events}, format)
+
+
+class Detector:
+    """A frame model ready to hear recordings."""
+
+    def __init__(self, model: FrameModel, device: str = "auto") -> None:
+        """Put `model` on a device.
+
+        Args:
+            model: from `peaframe.models.load_model`.
+            device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1` ...
+
+        Raises:
+            OptionError: no such device here.
+        """
+        self.device = _device(device)
+        self.model = model.to(self.device).eval()
+        self._texts: dict[str, torch.Tensor] = {}
+
+    def detect(
+        self,
+        source: str | Path | NDArray[np.floating[Any]],
+        queries: Sequence[str],
+        options: Options | None = None,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        progress: bool = False,
+    ) -> Detection:
+        """Find when each described sound is heard.
+
+        Args:
+            source: an audio or video file, or mono samples (samples,) at 48 kHz.
+            queries: descriptions such as "dog barking"; a repeated one counts once.
+            options: how scores become events, for all queries or by query; None takes the model's own.
+            start: where to begin, in seconds; times in the result still count from the recording's start.
+            end: where to stop, in seconds.
+            progress: show a bar on stderr if that is a terminal.
+
+        Returns:
+            Events, scores and settings. Audio memory does not grow with the recording's length.
+
+        Raises:
+            AudioError: the recording cannot be read, or has no sound in that range.
+            ModelError: a query is empty or too long.
+            OptionError: no queries, or a query without options.
+        """
+        words = _checked(queries)
+        chosen = self.model.event_options if options is None else options
+        if isinstance(chosen, Mapping) and (missing := [word for word in words if word not in chosen]):
+            raise OptionError(f"no event options for {missing[0]!r}; expected some for every query")
+        scores = self.score(source, words, start=start, end=end, progress=progress)
+        settings = {
+            "peaframe": __version__,
+            "model": self.model.name,
+            "device": str(self.device),
+            "queries": words,
+            "options": _plain(chosen),
+            "window_frames": WINDOW_FRAMES,
+            "overlap_frames": OVERLAP_FRAMES,
+        }
+        name = str(source) if isinstance(source, (str, Path)) else "array"
+        return Detection(name, events_from_scores(scores, chosen), scores, settings)
+
+    def score(
+        self,
+        source: str | Path | NDArray[np.floating[Any]],
+        queries: Sequence[str],
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        progress: bool = False,
+    ) -> Scores:
+        """The probabilities alone; arguments and errors as in `detect`."""
+        words = _checked(queries)
+        texts = self._embed(words)
+        blocks, expected = _open(source, start, end)
+        heard = 0
+
+        def counted() -> Iterator[NDArray[np.float32]]:
+            nonlocal heard
+            for block in blocks:
+                heard += len(block)
+                yield block
+
+        stitcher = Stitcher(len(words))
+        total = window_count(expected) if expected else None
+        with tqdm(total=total, desc="listen", unit="window", disable=None if progress else True) as bar:
+            for batch in _batches(windows(counted()), BATCH_WINDOWS):
+                for (first, _), values in zip(batch, self._run([x for _, x in batch], texts), strict=True):
+                    stitcher.add(first, values)
+                bar.update(len(batch))
+        values = stitcher.result()[: frame_count(heard)]
+        meta = {"model": self.model.name, "peaframe": __version__}
+        return Scores(values, tuple(words), start or 0.0, seconds_of_samples(heard), meta)
+
+    def _embed(self, words: list[str]) -> torch.Tensor:
+        """Text embeddings (queries, dim), each computed once."""
+        new = [word for word in words if word not in self._texts]
+        with torch.inference_mode():
+            for i in range(0, len(new), 64):
+                part = new[i : i + 64]
+                self._texts.update(zip(part, self.model.encode_text(part), strict=True))
+        return torch.stack([self._texts[word] for word in words])
+
+    @torch.inference_mode()
+    def _run(self, clips: list[NDArray[np.float32]], texts: torch.Tensor) -> list[NDArray[np.float32]]:
+        """Probabilities (frames, queries) of each clip."""
+        longest = max(len(clip) for clip in clips)
+        waveform = torch.zeros(len(clips), longest)
+        for row, clip in zip(waveform, clips, strict=True):
+            row[: len(clip)] = torch.from_numpy(clip)
+        lengths = torch.tensor([len(clip) for clip in clips])
+        frames = self.model.encode_audio(waveform.to(self.device), lengths)
+        scores = torch.sigmoid(self.model.score(frames, texts)).float().cpu().numpy()
+        return [row[: frame_count(len(clip))] for row, clip in zip(scores, clips, strict=True)]
+
+
+def load(name: str | Path = BUILT_IN, device: str = "auto") -> Detector:
+    """Load a model by name or folder and make it a `Detector`; see `load_model` and `Detector` for errors."""
+    return Detector(load_model(name), device)
+
+
+def _checked(queries: Sequence[str]) -> list[str]:
+    if isinstance(queries, str):
+        raise OptionError(f"got the text {queries!r}, expected a list of queries such as [{queries!r}]")
+    words = list(dict.fromkeys(query.strip() for query in queries))
+    if not words:
+        raise OptionError("got no queries, expected one or more texts such as 'dog barking'")
+    if "" in words:
+        raise ModelError("got an empty query, expected a few words such as 'dog barking'")
+    return words
+
+
+def _open(
+    source: str | Path | NDArray[np.floating[Any]], start: float | None, end: float | None
+) -> tuple[Iterable[NDArray[np.float32]], int]:
+    """Blocks of samples and how many to expect (0 when unknown)."""
+    if isinstance(source, (str, Path)):
+        info = audio.probe(source)
+        last = info.duration if end is None else min(end, info.duration or end)
+        expected = samples_of_seconds(max(0.0, last - (start or 0.0)))
+        return audio.blocks(source, start=start, end=end), expected
+    samples = np.asarray(source)
+    if samples.ndim != 1 or samples.size == 0:
+        raise AudioError(f"got an array of shape {samples.shape}, expected mono samples (samples,) at 48 kHz, not 0")
+    if not np.isfinite(samples).all():
+        raise AudioError("got an array with NaN or infinite samples, expected finite numbers in [-1, 1]")
+    first = samples_of_seconds(start or 0.0)
+    stop = len(samples) if end is None else samples_of_seconds(end)
+    if not 0 <= first < stop <= len(samples):
+        raise AudioError(
+            f"got start {start} s and end {end} s in {seconds_of_samples(len(samples)):g} s of audio, "
+            "expected 0 <= start < end <= its length"
+        )
+    return [samples[first:stop].astype(np.float32)], stop - first
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"device {name!r} is not there; expected auto, cpu, or cuda with a GPU") from error
+    return device
+
+
+def _plain(options: Options) -> dict[str, Any]:
+    names = ("threshold", "low", "median", "min_duration", "merge_gap")
+    if isinstance(options, Mapping):
+        return {query: {name: getattr(own, name) for name in names} for query, own in options.items()}
+    return {name: getattr(options, name) for name in names}

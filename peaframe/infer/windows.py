@@ -1,0 +1,98 @@
+"""Long recordings in overlapping windows, and their scores as one seamless curve.
+
+Every window has the length the model was trained on, so a frame means the same wherever it stands; where two windows
+overlap, their scores are cross-faded. Only a few windows of audio are held at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peaframe.clock import HOP_SAMPLES, frame_count
+
+WINDOW_FRAMES = 250
+OVERLAP_FRAMES = 50
+
+Samples = NDArray[np.float32]
+
+
+def windows(
+    blocks: Iterable[Samples], window_frames: int = WINDOW_FRAMES, overlap_frames: int = OVERLAP_FRAMES
+) -> Iterator[tuple[int, Samples]]:
+    """Cut a stream of audio into windows.
+
+    Args:
+        blocks: consecutive stretches of samples, of any lengths.
+        window_frames: length of a window.
+        overlap_frames: how many frames neighbours share at least; less than `window_frames`.
+
+    Yields:
+        The window's first frame and its samples. All windows are whole but the last; the last one begins so early
+        that it is as long as the others (to within a frame) wherever the recording allows it.
+    """
+    window = window_frames * HOP_SAMPLES
+    hop = (window_frames - overlap_frames) * HOP_SAMPLES
+    kept = np.zeros(0, dtype=np.float32)
+    first = 0  # sample number of kept[0]
+    following = 0  # sample number where the next window begins
+    for block in blocks:
+        kept = np.concatenate((kept, block))
+        while first + len(kept) >= following + window:
+            yield following // HOP_SAMPLES, kept[following - first : following - first + window]
+            following += hop
+            drop = max(0, following - hop - first)
+            kept, first = kept[drop:], first + drop
+    end = first + len(kept)
+    heard = following - hop + window if following else 0
+    if end > heard:
+        begin = max(0, -(-(end - window) // HOP_SAMPLES) * HOP_SAMPLES)
+        yield begin // HOP_SAMPLES, kept[begin - first :]
+
+
+class Stitcher:
+    """Puts the scores of windows together; a frame is done once no later window can reach it."""
+
+    def __init__(self, columns: int, overlap_frames: int = OVERLAP_FRAMES) -> None:
+        self._overlap = overlap_frames
+        self._sum = np.zeros((0, columns), dtype=np.float32)
+        self._weight = np.zeros((0, 1), dtype=np.float32)
+        self._first = 0  # frame number of the first row
+        self._done: list[NDArray[np.float32]] = []
+
+    def add(self, first: int, values: NDArray[np.float32]) -> None:
+        """Add a window.
+
+        Args:
+            first: its first frame; never less than that of the window before.
+            values: (frames, columns).
+        """
+        ready = max(0, min(first - self._first, len(self._sum)))
+        if ready:
+            self._done.append(self._sum[:ready] / self._weight[:ready])
+            self._sum, self._weight = self._sum[ready:], self._weight[ready:]
+            self._first += ready
+        frames = len(values)
+        ramp = np.arange(1, frames + 1, dtype=np.float32)
+        weight = np.minimum(np.minimum(ramp, ramp[::-1]), self._overlap + 1)[:, None] / (self._overlap + 1)
+        longer = first + frames - self._first - len(self._sum)
+        if longer > 0:
+            self._sum = np.pad(self._sum, ((0, longer), (0, 0)))
+            self._weight = np.pad(self._weight, ((0, longer), (0, 0)))
+        rows = slice(first - self._first, first - self._first + frames)
+        self._sum[rows] += weight * values
+        self._weight[rows] += weight
+
+    def result(self) -> NDArray[np.float32]:
+        """All frames, (frames, columns)."""
+        out = np.concatenate((*self._done, self._sum / np.maximum(self._weight, 1e-12)))
+        return out.astype(np.float32)
+
+
+def window_count(samples: int, window_frames: int = WINDOW_FRAMES, overlap_frames: int = OVERLAP_FRAMES) -> int:
+    """How many windows `windows` cuts from a recording of `samples`; for progress bars."""
+    frames = frame_count(samples)
+    hop = window_frames - overlap_frames
+    return max(1, 1 + -(-(frames - window_frames) // hop)) if samples else 0

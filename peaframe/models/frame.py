@@ -1,0 +1,167 @@
+"""The surface that every frame model has, and peaframe-mini behind it.
+
+A frame model gives one embedding per 40 ms of audio and one per text query; their dot product, scaled and biased,
+is the logit of "this sound is heard now" (PE-A-Frame, arXiv 2512.19687).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from peaframe.clock import HOP_SAMPLES, frame_count
+from peaframe.errors import ModelError
+from peaframe.events import EventOptions
+from peaframe.models.frontend import DECIMATION, ConvFrontEnd, FrontEndConfig
+from peaframe.models.text import QueryTokenizer, SentenceEncoder, TextConfig
+from peaframe.models.tower import ContrastiveHead, Tower, TowerConfig
+
+SHORTEST_SAMPLES = 24 * HOP_SAMPLES  # 0.96 s: shorter clips are heard with silence behind them
+
+
+class FrameModel(nn.Module, ABC):
+    """What PE-A-Frame checkpoints and peaframe-mini have in common.
+
+    Attributes:
+        name: the name it was loaded by.
+        logit_scale: what the dot product is multiplied with, shape ().
+        logit_bias: what is added then, shape ().
+        event_options: how its scores best become events, found on development data.
+    """
+
+    name: str = ""
+    event_options: EventOptions = EventOptions()
+    logit_scale: Tensor
+    logit_bias: Tensor
+
+    @abstractmethod
+    def encode_audio(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Embed audio, 25 frames a second.
+
+        Args:
+            waveform: (batch, samples) float, mono, 48 kHz.
+            lengths: (batch,) samples that belong to each clip; None when all do. A clip's frames are the same
+                whatever it is batched with.
+
+        Returns:
+            (batch, frames, dim) with frames = ceil(samples / 1920); zeros behind a clip's end.
+
+        Raises:
+            ModelError: the waveform is no (batch, samples) array, is empty, or lengths do not fit.
+        """
+
+    @abstractmethod
+    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Embed token ids (texts, tokens) with their attention mask: (texts, dim)."""
+
+    @abstractmethod
+    def encode_text(self, texts: list[str]) -> Tensor:
+        """Embed queries: (texts, dim). Raises ModelError for a query that is empty or far too long."""
+
+    def score(self, frames: Tensor, texts: Tensor) -> Tensor:
+        """Logits of every query in every frame.
+
+        Args:
+            frames: (batch, frames, dim) from `encode_audio`.
+            texts: (texts, dim) from `encode_text`.
+
+        Returns:
+            (batch, frames, texts): dot product * scale + bias; its sigmoid is a probability.
+        """
+        return frames @ texts.T * self.logit_scale + self.logit_bias
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.logit_scale.device
+
+
+def clip_lengths(waveform: Tensor, lengths: Tensor | None) -> list[int]:
+    """Check a batch of audio and give each clip's samples; see `FrameModel.encode_audio`."""
+    if waveform.ndim != 2 or waveform.shape[0] == 0 or waveform.shape[1] == 0:
+        raise ModelError(f"got a waveform of shape {tuple(waveform.shape)}, expected (batch, samples), none 0")
+    if lengths is None:
+        return [waveform.shape[1]] * waveform.shape[0]
+    counts = [int(n) for n in lengths]
+    if len(counts) != waveform.shape[0] or min(counts) < 1 or max(counts) > waveform.shape[1]:
+        raise ModelError(
+            f"got lengths {counts} for a waveform of shape {tuple(waveform.shape)}, "
+            f"expected one per clip between 1 and {waveform.shape[1]}"
+        )
+    return counts
+
+
+@dataclass(frozen=True)
+class MiniConfig:
+    """Sizes of a mini model.
+
+    Attributes:
+        embedding_dim: channels of the embeddings that audio and text share.
+        front: the convolutional front end.
+        tower: the transformer.
+        text: the sentence encoder.
+    """
+
+    embedding_dim: int
+    front: FrontEndConfig
+    tower: TowerConfig
+    text: TextConfig
+
+
+class MiniFrameModel(FrameModel):
+    """PE-A-Frame in small: a convolutional front end, its tower, a sentence encoder; embeddings of unit length."""
+
+    def __init__(self, config: MiniConfig, tokenizer: QueryTokenizer | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.front = ConvFrontEnd(config.front)
+        self.tower = Tower(config.tower)
+        self.audio_head = ContrastiveHead(config.tower.width, config.embedding_dim)
+        self.text = SentenceEncoder(config.text)
+        self.text_head = ContrastiveHead(config.text.width, config.embedding_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(14.0))
+        self.logit_bias = nn.Parameter(torch.tensor(-9.0))
+
+    def encode_audio(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """See `FrameModel.encode_audio`. Clips of one length run as one batch, so padding enters nothing."""
+        counts = clip_lengths(waveform, lengths)
+        frames = frame_count(waveform.shape[1])
+        out = waveform.new_zeros(len(counts), frames, self.config.embedding_dim)
+        for length in sorted(set(counts)):
+            rows = [i for i, count in enumerate(counts) if count == length]
+            clips = waveform[rows, :length]
+            clips = F.pad(clips, (0, max(0, SHORTEST_SAMPLES - length)))
+            clips = F.pad(clips, (0, -clips.shape[1] % HOP_SAMPLES))
+            embeddings = self.encode_decimated(self.front.decimate(clips))
+            own = frame_count(length)
+            out[rows, :own] = embeddings[:, :own].to(out.dtype)
+        return out
+
+    def encode_decimated(self, waveform: Tensor) -> Tensor:
+        """Embed clips of one length already at 16 kHz, (batch, samples): (batch, ceil(samples / 640), dim)."""
+        features, _ = self.front(waveform)
+        frames, _ = self.tower(features)
+        return F.normalize(self.audio_head(frames), dim=-1)
+
+    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """See `FrameModel.encode_tokens`."""
+        return self.project_sentences(self.text(input_ids, attention_mask))
+
+    def project_sentences(self, sentences: Tensor) -> Tensor:
+        """Map sentence vectors (texts, width) into the shared space, (texts, dim), at unit length."""
+        return F.normalize(self.text_head(sentences), dim=-1)
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        """See `FrameModel.encode_text`."""
+        if self.tokenizer is None:
+            raise ModelError("this model has no tokenizer; use encode_tokens, or load it from a folder")
+        ids, mask = self.tokenizer(texts)
+        return self.encode_tokens(ids.to(self.device), mask.to(self.device))
+
+
+__all__ = ["DECIMATION", "FrameModel", "MiniConfig", "MiniFrameModel", "clip_lengths"]

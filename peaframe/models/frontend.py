@@ -1,0 +1,186 @@
+"""peaframe-mini's audio front end: waveform -> one feature vector per 40 ms.
+
+A log-mel spectrogram at 16 kHz goes through a MobileNet-v1 (the layout of YAMNet, Google, Apache-2.0, whose
+published weights training starts from). Its layers run at 25, 12.5 and 6.25 frames a second; feature maps of
+several depths are interpolated to the 25 Hz grid and added, as a feature pyramid does (arXiv 1612.03144): the deep
+ones know what is heard, the shallow ones when.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+RATE = 16_000
+HOP = 160  # samples of 16 kHz: 100 spectra a second, 4 a frame
+WINDOW = 400
+FFT = 512
+BANDS = 64
+SPECTRA_PER_FRAME = 4
+DECIMATION = 3
+
+WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+_LAST_STRIDE = 11  # index of the block whose time stride is replaced by dilation, for 6.25 Hz deep features
+TAPS = {2: 16, 4: 8, 10: 4, 12: 2}  # block index -> mel rows left there
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """Sizes of the front end.
+
+    Attributes:
+        width: channels of the feature vectors it gives.
+        shallow_channels: channels the shallowest map is squeezed to before its mel rows are laid side by side.
+    """
+
+    width: int
+    shallow_channels: int = 16
+
+
+def decimator() -> Tensor:
+    """Low-pass filter for 48 kHz -> 16 kHz: a Kaiser-windowed sinc (beta 8) of 193 taps, shape (1, 1, 193)."""
+    half = 32 * DECIMATION
+    n = torch.arange(-half, half + 1, dtype=torch.float64)
+    cutoff = 0.94 / DECIMATION
+    taps = torch.sinc(n * cutoff) * torch.kaiser_window(2 * half + 1, False, 8.0, dtype=torch.float64)
+    return (taps / taps.sum()).float()[None, None]
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrogram: 64 bands from 125 to 7500 Hz, 100 spectra a second, `log(mel + 0.001)`."""
+
+    mel: Tensor
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mel", torch.zeros(BANDS, FFT // 2 + 1))
+        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Map 16 kHz samples (batch, 160 n) to (batch, n, 64); spectrum i is centred on its 160 samples."""
+        side = (WINDOW - HOP) // 2
+        windows = F.pad(waveform, (side, side)).unfold(-1, WINDOW, HOP)
+        spectra = torch.fft.rfft(windows * self.window, n=FFT).abs()
+        return torch.log(spectra @ self.mel.T + 1e-3)
+
+
+def to_frame_grid(x: Tensor, frames: int, step: int, centre: int) -> Tensor:
+    """Interpolate linearly from a coarser grid to the 25 Hz frames.
+
+    Args:
+        x: (batch, time, channels), entry n centred on spectrum `step * n + centre`.
+        frames: how many 40 ms frames to give.
+        step: spectra between entries.
+        centre: the spectrum that entry 0 is centred on.
+
+    Returns:
+        (batch, frames, channels); beyond the first and last entry the edge value holds.
+    """
+    at = torch.arange(frames, device=x.device, dtype=torch.float32) * SPECTRA_PER_FRAME
+    at = ((at + (SPECTRA_PER_FRAME - 1) / 2 - centre) / step).clamp(0, x.shape[1] - 1)
+    left = at.floor().long()
+    right = (left + 1).clamp(max=x.shape[1] - 1)
+    share = (at - left)[None, :, None].to(x.dtype)
+    return x[:, left] * (1 - share) + x[:, right] * share
+
+
+class ConvFrontEnd(nn.Module):
+    """Log-mel, MobileNet blocks, feature pyramid."""
+
+    lowpass: Tensor
+
+    def __init__(self, config: FrontEndConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("lowpass", decimator(), persistent=False)
+        self.log_mel = LogMel()
+        self.conv1 = nn.Conv2d(1, 32, 3, stride=2)
+        inputs = (32, *WIDTHS[:-1])
+        self.depthwise = nn.ModuleList(nn.Conv2d(c, c, 3, groups=c) for c in inputs)
+        self.pointwise = nn.ModuleList(nn.Conv2d(c, d, 1) for c, d in zip(inputs, WIDTHS, strict=True))
+        self.squeeze = nn.Conv2d(WIDTHS[2], config.shallow_channels, 1)
+        sizes = [TAPS[2] * config.shallow_channels, *(WIDTHS[i] for i in TAPS if i != 2)]
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes)
+        self.merge = nn.ModuleList(nn.Linear(size, config.width) for size in sizes)
+        self.spectra_norm = nn.LayerNorm(BANDS * SPECTRA_PER_FRAME)
+        self.spectra = nn.Linear(BANDS * SPECTRA_PER_FRAME, config.width)
+        for layer in (self.spectra, *self.merge[:2]):  # the deep maps lead at first
+            nn.init.zeros_(layer.weight)
+        self._held = False
+
+    def hold(self, held: bool) -> None:
+        """Keep the convolutions out of the gradient (true) or let them learn (false)."""
+        self._held = held
+
+    def decimate(self, waveform: Tensor) -> Tensor:
+        """Resample (batch, samples) from 48 kHz to 16 kHz: (batch, ceil(samples / 3))."""
+        side = self.lowpass.shape[-1] // 2
+        return F.conv1d(F.pad(waveform, (side, side))[:, None], self.lowpass, stride=DECIMATION)[:, 0]
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of 16 kHz audio.
+
+        Args:
+            waveform: (batch, samples) at 16 kHz; behind the end counts as silence up to a whole frame.
+
+        Returns:
+            The features (batch, ceil(samples / 640), width) and the deepest map on the same grid
+            (batch, frames, 1024).
+        """
+        hop = HOP * SPECTRA_PER_FRAME
+        frames = math.ceil(waveform.shape[-1] / hop)
+        mel = self.log_mel(F.pad(waveform, (0, frames * hop - waveform.shape[-1])))
+        return self.from_log_mel(mel)
+
+    def from_log_mel(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from a log-mel spectrogram (batch, 4 frames, 64)."""
+        frames = mel.shape[1] // SPECTRA_PER_FRAME
+        out = self.spectra(self.spectra_norm(mel.reshape(mel.shape[0], frames, -1)))
+        deep = out
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._held):
+            taps = self._taps(mel)
+        for (index, step, centre, x), norm, merge in zip(taps, self.norms, self.merge, strict=True):
+            if index == 2:
+                flat = F.relu(self.squeeze(x)).permute(0, 2, 1, 3).flatten(2)
+            else:
+                flat = x.mean(dim=3).transpose(1, 2)
+            deep = to_frame_grid(flat, frames, step, centre)
+            out = out + merge(norm(deep))
+        return out, deep
+
+    def _taps(self, mel: Tensor) -> list[tuple[int, int, int, Tensor]]:
+        """Run the blocks; give (block, spectra between entries, centre of entry 0, map) of each tap."""
+        x = mel[:, None].contiguous(memory_format=torch.channels_last)
+        x = F.relu(F.conv2d(F.pad(x, (0, 1, 0, 1)), self.conv1.weight, self.conv1.bias, stride=2))
+        step, centre, dilation = 2, 1, 1
+        taps = []
+        for i, (depthwise, pointwise) in enumerate(zip(self.depthwise, self.pointwise, strict=True)):
+            stride = STRIDES[i]
+            time_stride = 1 if i == _LAST_STRIDE else stride
+            if stride == 2:  # SAME padding of the published network: at the end only
+                odd = x.shape[2] % 2
+                x = F.pad(x, (0, 1, 0, 1 + odd if time_stride == 2 else 2))
+                x = _depthwise(x, depthwise, (time_stride, 2), (0, 0), 1)
+                centre += step
+                step *= time_stride
+                dilation = 2 if i == _LAST_STRIDE else dilation
+            else:
+                x = _depthwise(x, depthwise, (1, 1), (dilation, 1), dilation)
+            x = F.relu(pointwise(F.relu(x)))
+            if i in TAPS:
+                taps.append((i, step, centre, x))
+        return taps
+
+
+def _depthwise(
+    x: Tensor, conv: nn.Module, stride: tuple[int, int], padding: tuple[int, int], dilation: int
+) -> Tensor:
+    """Run a depthwise layer's weights with another stride, padding and time dilation."""
+    assert isinstance(conv, nn.Conv2d)
+    return F.conv2d(x, conv.weight, conv.bias, stride, padding, (dilation, 1), conv.groups)

@@ -1,0 +1,113 @@
+"""peaframe-mini's text side: free words -> one embedding per query.
+
+A BERT encoder with the layout of all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0): word pieces, learnt positions,
+six post-norm layers, the mean over tokens. Its vocabulary is pruned to pieces that English queries use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from peaframe.errors import CheckpointError, ModelError
+
+MAX_CHARACTERS = 10_000
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Sizes of the sentence encoder.
+
+    Attributes:
+        vocabulary: number of word pieces.
+        width: channels of every token.
+        layers: number of transformer layers.
+        heads: attention heads.
+        mlp_width: hidden channels of the feed-forward part.
+        max_tokens: pieces a query may have, the two marks at its ends counted in.
+    """
+
+    vocabulary: int
+    width: int = 384
+    layers: int = 6
+    heads: int = 12
+    mlp_width: int = 1536
+    max_tokens: int = 64
+
+
+class SentenceEncoder(nn.Module):
+    """BERT with mean pooling and unit length, as all-MiniLM-L6-v2 does it."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.words = nn.Embedding(config.vocabulary, config.width)
+        self.positions = nn.Embedding(config.max_tokens, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=1e-12)
+        layer = nn.TransformerEncoderLayer(
+            config.width, config.heads, config.mlp_width, 0.0, "gelu", 1e-12, batch_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode token ids (texts, tokens) with their mask into sentence vectors (texts, width) of unit length."""
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        x = self.norm(self.words(input_ids) + self.positions(places))
+        mask = attention_mask.bool()
+        x = self.layers(x, src_key_padding_mask=~mask)
+        keep = mask[:, :, None].to(x.dtype)
+        return F.normalize((x * keep).sum(1) / keep.sum(1), dim=-1)
+
+
+class QueryTokenizer:
+    """Queries -> padded token ids; refuses what no text encoder can make sense of."""
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises a bare Exception
+            raise CheckpointError(
+                f"{path}: not a tokenizer file ({error}); expected the tokenizer.json of the checkpoint"
+            ) from error
+        self.max_tokens = max_tokens
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Tokenise queries.
+
+        Args:
+            texts: one or more queries.
+
+        Returns:
+            Token ids and attention mask, both (texts, tokens) int64, padded to the longest query.
+
+        Raises:
+            ModelError: no queries, or a query that is empty or longer than `max_tokens` pieces.
+        """
+        if not texts:
+            raise ModelError("got no queries, expected one or more texts such as 'dog barking'")
+        rows = [self._encode(text) for text in texts]
+        tokens = max(len(row) for row in rows)
+        ids = torch.zeros(len(rows), tokens, dtype=torch.int64)
+        mask = torch.zeros(len(rows), tokens, dtype=torch.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
+        return ids, mask
+
+    def _encode(self, text: str) -> list[int]:
+        if not text.strip():
+            raise ModelError("got an empty query, expected a few words such as 'dog barking'")
+        limit = f"expected at most {self.max_tokens - 2} word pieces; describe one sound in a few words"
+        if len(text) > MAX_CHARACTERS:
+            raise ModelError(f"got a query of {len(text)} characters, {limit}")
+        ids: list[int] = self._tokenizer.encode(text.strip()).ids
+        if len(ids) > self.max_tokens:
+            raise ModelError(f"got a query of {len(ids) - 2} word pieces ('{text[:30]}...'), {limit}")
+        return ids

