@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from peaframe import audio, formats
+from peaframe import formats
 from peaframe.cli.options import add_event_arguments, event_options, event_summary
-from peaframe.cli.table import table
-from peaframe.errors import OptionError
-from peaframe.files import check_writable, write_atomically
+from peaframe.cli.output import check_destinations, print_text, table
+from peaframe.files import atomic_path
 from peaframe.models.names import BUILT_IN
 
 if TYPE_CHECKING:
@@ -36,19 +34,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recording", help="an audio or video file, of any length")
     parser.add_argument("queries", nargs="+", metavar="QUERY", help='a sound in words, such as "dog barking"')
     parser.add_argument("--model", default=BUILT_IN, metavar="NAME|FOLDER", help="default: %(default)s")
-    parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu or cuda; default: auto")
+    parser.add_argument(
+        "--device", default="auto", help="auto (a GPU if there is one), cpu or cuda; default: auto"
+    )
     parser.add_argument("--start", type=float, metavar="S", help="where to begin to listen, in seconds")
     parser.add_argument("--end", type=float, metavar="S", help="where to stop, in seconds")
-    add_event_arguments(parser.add_argument_group("how scores become events (default: the model's own settings)"))
+    add_event_arguments(
+        parser.add_argument_group("how scores become events (default: the model's own settings)")
+    )
     results = parser.add_argument_group("results")
     kinds = ("table", *formats.names())
     results.add_argument(
-        "--format", choices=kinds, metavar="FORMAT", help=f"{', '.join(kinds)}; default: by --output's suffix, else table"
+        "--format",
+        choices=kinds,
+        metavar="FORMAT",
+        help=f"{', '.join(kinds)}; default: by --output's suffix, else table",
     )
-    results.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    results.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="the same as --format json"
+    )
     results.add_argument("--output", type=Path, metavar="FILE", help="write the events to a file")
-    results.add_argument("--scores", type=Path, metavar="FILE.npz", help="write the scores, 25 a second for each query")
-    results.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the sound, the scores and the events")
+    results.add_argument(
+        "--scores", type=Path, metavar="FILE.npz", help="write the scores, 25 a second for each query"
+    )
+    results.add_argument(
+        "--plot", type=_png, metavar="FILE.png", help="draw the sound, the scores and the events"
+    )
+
+
+def _png(text: str) -> Path:
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a name that ends in .png")
+    return Path(text)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -57,7 +74,9 @@ def run(args: argparse.Namespace) -> None:
     if chosen is None:
         chosen = "table" if args.output is None else formats.for_path(args.output)
     queries = list(dict.fromkeys(query.strip() for query in args.queries))
-    _check_destinations(args)
+    check_destinations(args.recording, output=args.output, scores=args.scores, plot=args.plot)
+    from peaframe import audio
+
     audio.probe(args.recording)  # a wrong name should not have to wait for the model
     if args.plot is not None:
         from peaframe.infer.plot import save_plot  # says so if matplotlib is missing
@@ -72,30 +91,17 @@ def run(args: argparse.Namespace) -> None:
         found.scores.save(args.scores)
     if args.plot is not None:
         save_plot(found, args.recording, args.plot)
-    text = _table(found) if chosen == "table" else found.dumps(chosen)
-    if args.output is None:
-        _print(text)
-    else:
-        write_atomically(args.output, text.encode())
-    heard = found.scores.end - found.scores.start
-    print(
-        f"{detector.model.name} on {detector.device}, {event_summary(options)}: heard {heard:.2f} s in {seconds:.2f} s, "
-        f"{heard / seconds:.0f} times real time; {_count(found)}",
-        file=sys.stderr,
-    )
+    _write_events(found, chosen, args.output)
+    print(_summary(found, event_summary(options), seconds), file=sys.stderr)
 
 
-def _check_destinations(args: argparse.Namespace) -> None:
-    """Refuse files that cannot be written, or that would take the place of another, before any work is done."""
-    taken = {Path(args.recording).resolve(): "the recording"}
-    for name in ("output", "scores", "plot"):
-        path: Path | None = getattr(args, name)
-        if path is None:
-            continue
-        if (owner := taken.get(path.resolve())) is not None:
-            raise OptionError(f"--{name} {path} is {owner} too; give another file")
-        taken[path.resolve()] = f"--{name}"
-        check_writable(path)
+def _write_events(found: Detection, format: str, output: Path | None) -> None:
+    by_file = {found.source: found.events}
+    text = _table(found) if format == "table" else formats.dumps(by_file, format, found.settings)
+    if output is None:
+        return print_text(text)
+    with atomic_path(output) as temp:
+        temp.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _table(found: Detection) -> str:
@@ -103,19 +109,11 @@ def _table(found: Detection) -> str:
     return table(("onset", "offset", "event_label", "score"), rows, right={"onset", "offset", "score"})
 
 
-def _count(found: Detection) -> str:
+def _summary(found: Detection, options: str, seconds: float) -> str:
+    heard = found.scores.end - found.scores.start
     count = len(found.events)
-    return f"{count or 'no'} event{'s' if count != 1 else ''}"
-
-
-def _print(text: str) -> None:
-    """Write to standard output; what its encoding lacks is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # a full disk; the exit must not try to flush again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OptionError(f"cannot write to standard output ({error.strerror}); give --output FILE") from error
+    return (
+        f"{found.settings['model']} on {found.settings['device']}, {options}: heard {heard:.2f} s "
+        f"in {seconds:.2f} s, {heard / seconds:.1f} times real time; "
+        f"{count or 'no'} event{'' if count == 1 else 's'}"
+    )

@@ -1,13 +1,12 @@
 """The entry point `peaframe`: picks the command and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 2 something the user can put right (one line on stderr says what), 130 stopped by Ctrl-C, 141 the
-reader of the output went away. Anything else is a bug and shows its traceback.
+Exit codes: 0 done, 2 something the user can put right (one line on stderr says what), 130 stopped by Ctrl-C,
+141 the reader of the output went away. Anything else is a bug and shows its traceback.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -60,14 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         args = parser().parse_args(arguments)
         COMMANDS[args.command].run(args)
-        sys.stdout.flush()
     except PeaframeError as error:
         print("peaframe: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `peaframe ... | head` is no error; the exit must not try to flush again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `peaframe ... | head` is no error
         return 141
     return 0
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from peaframe.cli.table import table
+from peaframe.cli.output import print_text, table
 from peaframe.models.names import MODELS
 
 HELP = "list the models that can be loaded by name"
@@ -20,4 +19,4 @@ def run(args: argparse.Namespace) -> None:
     """Print name, size, licence and a line about each model."""
     rows = [(m.name, f"{m.parameters:g} M", m.licence, m.description) for m in MODELS.values()]
     header = ("name", "parameters", "licence", "description")
-    sys.stdout.write(table(header, rows, right={"parameters"}))
+    print_text(table(header, rows, right={"parameters"}))

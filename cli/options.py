@@ -25,7 +25,9 @@ def add_event_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="P|QUERY=P",
         help="an event begins where the score is above this probability; for all queries or one; repeatable",
     )
-    group.add_argument("--low", type=float, metavar="P", help="an event goes on until the score falls to this")
+    group.add_argument(
+        "--low", type=float, metavar="P", help="an event goes on until the score falls to this"
+    )
     for name, text in _LENGTHS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="S", help=f"{text}, in seconds")
 
@@ -78,7 +80,7 @@ def _thresholds(values: Sequence[str], queries: Sequence[str]) -> tuple[float | 
             own[query.strip()] = threshold
         else:
             raise OptionError(
-                f"argument --threshold: {query.strip()!r} is none of the queries {', '.join(map(repr, queries))}"
+                f"argument --threshold: {query.strip()!r} is none of {', '.join(map(repr, queries))}"
             )
     return common, own
 

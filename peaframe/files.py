@@ -20,12 +20,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Where `path` is a link, the file it points to is replaced.
 
     Raises:
-        FormatError: `path` is a folder or a device, its folder is missing, or writing is not allowed or fails.
+        FormatError: `path` is a folder or a device, its folder is missing, or writing fails.
     """
     target = Path(os.path.realpath(path))
-    if target.is_dir():
+    if os.path.isdir(target):
         raise FormatError(f"{path}: is a folder; give the name of a file to write")
-    if target.exists() and not target.is_file():
+    if os.path.exists(target) and not os.path.isfile(target):
         raise FormatError(f"{path}: is not a regular file; give the name of a file to write")
     temp = target.with_name(f".{secrets.token_hex(6)}{target.suffix}")
     try:

@@ -6,11 +6,8 @@ A bare array plus a hop length forgets where it began, when the recording ended 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import secrets
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -23,6 +20,7 @@ from numpy.typing import NDArray
 
 from peaframe import clock
 from peaframe.errors import FormatError, OptionError
+from peaframe.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,28 +107,17 @@ class Scores:
         Raises:
             FormatError: The file cannot be written there.
         """
-        path = Path(path)
-        partial = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-        try:
-            with partial.open("xb") as file:
-                np.savez(
-                    file,
-                    format=np.array(_FORMAT),
-                    version=np.array(_VERSION),
-                    values=self.values,
-                    labels=np.array(self.labels, dtype=np.str_),
-                    start=np.array(self.start),
-                    duration=np.array(self.duration),
-                    meta=np.array(json.dumps(dict(self.meta))),
-                )
-            os.replace(partial, path)
-        except OSError as error:
-            raise FormatError(
-                f"{path}: cannot write scores ({error.strerror}); give a file in a writable folder"
-            ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink()
+        with atomic_path(path) as part, part.open("wb") as file:
+            np.savez(
+                file,
+                format=np.array(_FORMAT),
+                version=np.array(_VERSION),
+                values=self.values,
+                labels=np.array(self.labels, dtype=np.str_),
+                start=np.array(self.start),
+                duration=np.array(self.duration),
+                meta=np.array(json.dumps(dict(self.meta))),
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:

@@ -11,7 +11,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = {"peaframe": "peaframe", "eval": "peaframe.eval", "recipes": "peaframe.recipes", "cli": "peaframe.cli"}
+FOLDERS = {
+    "peaframe": "peaframe",
+    "eval": "peaframe.eval",
+    "recipes": "peaframe.recipes",
+    "cli": "peaframe.cli",
+}
 MEGABYTE = 1_000_000
 
 
@@ -33,14 +38,22 @@ def sources():
 def built(tmp_path_factory):
     """A wheel and a source archive, made from what the tree holds, without the network."""
     folder = tmp_path_factory.mktemp("built")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(copy_of_tree(folder))]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--outdir",
+        str(folder),
+        str(copy_of_tree(folder)),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
 def copy_of_tree(folder):
-    """The tree without what builds and tests leave in it, so that nothing stale is packed and nothing is left behind."""
+    """The tree without what builds leave in it: nothing stale is packed, nothing left behind."""
     target = folder / "tree"
     leavings = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
     target.mkdir()
@@ -80,7 +93,9 @@ def test_the_wheel_holds_every_module(wheel):
 def test_the_wheel_holds_the_model_and_the_type_marker(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     model = {f"peaframe/models/mini/{file.name}" for file in (ROOT / "peaframe/models/mini").iterdir()}
-    needed = {f"peaframe/models/mini/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")}
+    needed = {
+        f"peaframe/models/mini/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")
+    }
     assert needed <= model <= names
     assert "peaframe/py.typed" in names
 
@@ -116,6 +131,12 @@ def test_the_source_archive_can_build_the_same(built):
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "LICENSE", "NOTICE", "README.md", "peaframe/models/mini/model.safetensors"} <= names
+    assert {
+        "pyproject.toml",
+        "LICENSE",
+        "NOTICE",
+        "README.md",
+        "peaframe/models/mini/model.safetensors",
+    } <= names
     for folder in FOLDERS:
         assert {str(file.relative_to(ROOT)) for file in (ROOT / folder).rglob("*.py")} <= names

@@ -22,7 +22,7 @@ def blocks(language):
 
 
 def commands():
-    """(line number, command) of what README types after `$ peaframe`; a line that ends in a backslash goes on."""
+    """(line number, command) of README's commands; a line that ends in a backslash goes on."""
     for first, text in blocks("console"):
         lines = text.split("\n")
         for i, line in enumerate(lines):
@@ -58,6 +58,12 @@ def test_commands_run(street):
     path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))
     for line, command in commands():
         done = subprocess.run(
-            command, shell=True, cwd=street, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+            command,
+            shell=True,
+            cwd=street,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"README.md:{line}: {command}\n{done.stderr}"

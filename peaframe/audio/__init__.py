@@ -1,10 +1,11 @@
 """Recordings in: any container, rate, channel count and bit depth, out as 48 kHz mono float32.
 
-libsndfile decodes what it can, PyAV the rest; soxr (quality HQ) resamples the mean of the channels as a stream.
-The decoder's chunks do not depend on what was asked for, so blocks joined are bit-equal to `read`. A part is decoded
-from a whole second at least one second earlier, where the samples of every rate coincide with those of 48 kHz, so it
-equals the same slice of the whole: to 1e-4 for lossless codings, and for lossy ones as far as their decoder settles
-within that second (AAC fills bands with noise that is random on purpose).
+libsndfile decodes what it can, PyAV the rest; soxr (quality HQ) resamples the mean of the channels as a
+stream. The decoder's chunks do not depend on the block size, so blocks joined are bit-equal to `read`. A
+part is decoded from a whole second at least one second earlier, where the samples of every rate coincide
+with those of 48 kHz, so it equals the same slice of the whole: to 1e-4 for lossless codings, and for lossy
+ones as far as their decoder settles within that second (AAC may fill bands with noise that is random on
+purpose).
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def blocks(
         An iterator over float32 arrays (samples,), 48 kHz mono, nominally within [-1, 1].
 
     Raises:
-        AudioError: the file cannot be read, or start and end do not lie in it in this order; while iterating: it
-            is cut or damaged before the end of what was asked for, or holds NaN or infinite samples.
+        AudioError: the file cannot be read, or start and end do not lie in it in this order; while iterating:
+            it is cut or damaged before the end of what was asked for, or holds NaN or infinite samples.
         OptionError: `seconds` is less than a sample.
     """
     if not math.isfinite(seconds) or clock.samples_of_seconds(seconds) < 1:
@@ -77,7 +78,7 @@ def read(path: str | os.PathLike[str], start: float | None = None, end: float | 
 
 
 def write_wav(path: str | os.PathLike[str], waveform: Samples) -> None:
-    """Write 48 kHz mono sound (samples,) as 16 bit PCM WAV, whole or not at all; values beyond ±1 are clipped.
+    """Write 48 kHz mono sound (samples,) as 16 bit PCM WAV, whole or not at all; beyond ±1 it is clipped.
 
     Raises:
         AudioError: `waveform` is not one-dimensional, is empty, or has NaN or infinite samples.
@@ -159,7 +160,7 @@ def _resampled(source: Source, origin: int) -> Iterator[Samples]:
         if not finite.all():
             moment = origin + (heard + int(np.argmin(finite))) / rate
             raise AudioError(
-                f"{source.info.path}: has NaN or infinite samples, first at {moment:.3f} s; repair or re-export it"
+                f"{source.info.path}: has NaN or infinite samples, first at {moment:.3f} s; re-export it"
             )
         piece = chunk if rate == clock.SAMPLE_RATE else stream.resample_chunk(chunk)
         heard, made, sample = heard + len(chunk), made + len(piece), chunk[:1]

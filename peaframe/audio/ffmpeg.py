@@ -1,7 +1,8 @@
 """The sound of MP4, M4A, MOV, MKV, WebM and whatever else libsndfile does not open, through PyAV (FFmpeg).
 
-A sample's place in time follows the container's clock, as a player would: the encoder's delay is taken off where the
-container tells it, sound that begins after the picture is preceded by silence, and a hole in the stream is silence.
+A sample's place in time follows the container's clock, as a player would: the encoder's delay is taken off
+where the container tells it, sound that begins after the picture is preceded by silence, and a hole in the
+stream is silence.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
@@ -23,6 +24,7 @@ _SEEK_BACK_SECONDS = 0.2  # decoders may swallow a packet or two after a jump
 _GRID_FRAMES = 8
 _GRID_SECONDS = 0.002
 _SILENCE_SAMPLES = 1 << 16
+_Frame: TypeAlias = tuple[int | None, Samples]
 _FULL_SCALE = {"u1": 128.0, "i2": 32768.0, "i4": 2147483648.0, "i8": 9223372036854775808.0}
 
 
@@ -39,13 +41,13 @@ def open_source(path: Path) -> Source:
             stream = container.streams.audio[0]
             context = stream.codec_context
             if not context or not context.sample_rate or not context.layout.nb_channels:
-                raise AudioError(f"{path}: its audio stream cannot be decoded; convert it to WAV or FLAC")
+                raise AudioError(f"{path}: holds no sound that can be decoded; give an audio file")
             rate, channels = int(context.sample_rate), int(context.layout.nb_channels)
             codec = f"{container.format.name.split(',')[0]}/{context.name}"
             duration = _duration(container, stream)
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"{path}: is not a recording that can be read ({reason}); give an audio file") from error
+        raise AudioError(f"{path}: cannot be read as a recording ({reason}); give an audio file") from error
     if duration <= 0:
         raise AudioError(f"{path}: holds no samples; give a recording with sound")
     last = round((duration + 1) * rate)
@@ -67,7 +69,7 @@ def _origin(container: Any) -> float:
 
 
 def _duration(container: Any, stream: Any) -> float:
-    """Until when the audio stream lasts, in seconds, from the header if that is to be trusted, else counted."""
+    """Until when the audio stream lasts, in seconds, from the header if that can be trusted, else counted."""
     base, origin, family = float(stream.time_base), _origin(container), container.format.name
     if "mov" in family and stream.duration:
         return float((stream.start_time or 0) * base - origin + stream.duration * base)
@@ -78,7 +80,11 @@ def _duration(container: Any, stream: Any) -> float:
                 return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - origin
         if len(container.streams) == 1 and container.duration:
             return float(container.duration / 1_000_000)
-    end = 0.0
+    return _counted(container, stream)
+
+
+def _counted(container: Any, stream: Any) -> float:
+    base, origin, end = float(stream.time_base), _origin(container), 0.0
     try:
         for packet in container.demux(stream):
             if packet.pts is not None:
@@ -99,7 +105,7 @@ def _chunks(path: Path, rate: int, first: int, last: int) -> Iterator[Samples]:
         yield from _timed(_frames(container, rate), rate, first, last)
 
 
-def _timed(frames: Iterator[tuple[int | None, Samples]], rate: int, first: int, last: int) -> Iterator[Samples]:
+def _timed(frames: Iterator[_Frame], rate: int, first: int, last: int) -> Iterator[Samples]:
     """Lay frames end to end from sample `first` on, with silence where the clock runs ahead of them."""
     position: int | None = None
     for at, mono in frames:
@@ -119,8 +125,8 @@ def _timed(frames: Iterator[tuple[int | None, Samples]], rate: int, first: int, 
             yield kept
 
 
-def _frames(container: Any, rate: int) -> Iterator[tuple[int | None, Samples]]:
-    """Decode from where the container stands: (number of the frame's first sample by its timestamp, samples)."""
+def _frames(container: Any, rate: int) -> Iterator[_Frame]:
+    """Decode from where the container stands: (number of a frame's first sample by its clock, samples)."""
     origin = _origin(container)
     try:
         for frame in container.decode(container.streams.audio[0]):
@@ -137,19 +143,22 @@ def _frames(container: Any, rate: int) -> Iterator[tuple[int | None, Samples]]:
         return
 
 
-def _frames_near(container: Any, rate: int, first: int) -> Iterator[tuple[int | None, Samples]] | None:
+def _frames_near(container: Any, rate: int, first: int) -> Iterator[_Frame] | None:
     """Frames from at or before sample `first` on, by seeking; None where that cannot be done to the sample.
 
-    Matroska's timestamps are whole milliseconds. Where all frames are equally long, and only there, they still
-    tell which frame it is, hence which sample.
+    Matroska's timestamps are whole milliseconds. Where all frames are equally long, and only there, they
+    still tell which frame it is, hence which sample.
     """
+    if container.format.name == "mp3":  # only such without a header come here: a jump lands by a guess
+        return None
     stream = container.streams.audio[0]
     head, step = 0, 1
     if float(stream.time_base) * rate > 1.001:
-        lengths = [len(mono) for _, mono in itertools.islice(_frames(container, rate), _GRID_FRAMES)]
+        opening = list(itertools.islice(_frames(container, rate), _GRID_FRAMES))
+        lengths = [len(mono) for _, mono in opening]
         if len(lengths) < _GRID_FRAMES or len(set(lengths[1:])) > 1:
             return None
-        head, step = lengths[0], lengths[1]
+        head, step = (opening[0][0] or 0) + lengths[0], lengths[1]
     seconds = max(0.0, first / rate - _SEEK_BACK_SECONDS) + _origin(container)
     try:
         container.seek(int(seconds / float(stream.time_base)), stream=stream)

@@ -18,7 +18,7 @@ class AudioInfo:
 
     Attributes:
         path: Where it is.
-        duration: Its length in seconds, as its container claims; counted packet by packet where it says nothing.
+        duration: Its length in seconds, as its container claims; where it claims none, by counting packets.
         sample_rate: Samples a second as stored.
         channels: How many channels are stored.
         codec: How the samples are coded, such as `wav/pcm_16`, `flac/pcm_24`, `matroska/opus`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,7 @@ class Detection:
 
     def save(self, path: str | Path, format: str | None = None) -> None:
         """Write the events; the format is a name of `peaframe.formats`, or follows from the suffix."""
-        formats.save(path, {self.source: self.events}, format)
+        formats.save(path, {self.source: self.events}, format, meta=self.settings)
 
 
 class Detector:
@@ -205,8 +206,8 @@ def _open(
         raise AudioError(f"got an array of shape {samples.shape}, expected mono samples (samples,) at 48 kHz, not 0")
     if not np.isfinite(samples).all():
         raise AudioError("got an array with NaN or infinite samples, expected finite numbers in [-1, 1]")
-    first = samples_of_seconds(start or 0.0)
-    stop = len(samples) if end is None else samples_of_seconds(end)
+    times = (0.0 if start is None else start, seconds_of_samples(len(samples)) if end is None else end)
+    first, stop = (samples_of_seconds(time) if math.isfinite(time) else -1 for time in times)
     if not 0 <= first < stop <= len(samples):
         raise AudioError(
             f"got start {start} s and end {end} s in {seconds_of_samples(len(samples)):g} s of audio, "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from peaframe import audio
 from peaframe.clock import samples_of_seconds
 from peaframe.errors import MissingExtraError, OptionError
-from peaframe.files import write_atomically
+from peaframe.files import atomic_path
 from peaframe.infer.spectrogram import HIGHEST_HERTZ, LOWEST_HERTZ, mel, spectrogram
 
 try:
@@ -34,12 +34,12 @@ _DPI = 100
 _INK, _FAINT = "#2b2f36", "#d5d8dd"
 # Okabe and Ito's colours (2008), told apart by colour-blind eyes too; then their darker kin.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c6d31", "#5c6b73")
-_MAX_POINTS = 2_400
-_MAX_LABEL = 28
+_MAX_POINTS = 1_200
+_MAX_LABEL = 22
 
 
 def plot(detection: Detection, recording: str | Path | NDArray[np.floating[Any]]) -> Figure:
-    """Draw what was heard: a spectrogram above, the scores with their thresholds, one row of events per query.
+    """Draw what was heard: the sound, the scores with their thresholds, one row of events per query.
 
     Args:
         detection: the result of `Detector.detect`.
@@ -57,17 +57,17 @@ def plot(detection: Detection, recording: str | Path | NDArray[np.floating[Any]]
     margins = 0.5 + 0.55  # inches above and below
     height = sum(heights) + margins + 0.2
     figure = Figure(figsize=(WIDTH_PIXELS / _DPI, height), dpi=_DPI, facecolor="white")
-    grid = figure.add_gridspec(
-        3, 1, height_ratios=heights, left=0.19, right=0.975, top=1 - 0.5 / height, bottom=0.55 / height, hspace=0.08
-    )
-    above, middle, below = (figure.add_subplot(cell) for cell in grid)
+    grid = figure.add_gridspec(3, height_ratios=heights, hspace=0.08)
+    grid.update(left=0.19, right=0.975, top=1 - 0.5 / height, bottom=0.55 / height)
+    above, middle, below = (figure.add_subplot(grid[row]) for row in range(3))
     colours = dict(zip(scores.labels, _palette(rows), strict=True))
+    for axes in (above, middle, below):
+        _tidy(axes)
     _draw_sound(above, detection, recording)
     _draw_scores(middle, detection, colours)
     _draw_events(below, detection, colours)
     for axes in (above, middle, below):
         axes.set_xlim(scores.start, scores.end)
-        _tidy(axes)
         _tick_time(axes, scores.end - scores.start, labelled=axes is below)
     model = detection.settings.get("model", "")
     above.set_title(Path(detection.source).name, loc="left", color=_INK, fontsize=13, parse_math=False)
@@ -90,7 +90,8 @@ def save_plot(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for what the font lacks
         plot(detection, recording).savefig(buffer, format="png")
-    write_atomically(Path(path), buffer.getvalue())
+    with atomic_path(path) as temp:
+        temp.write_bytes(buffer.getvalue())
 
 
 def _draw_sound(axes: Axes, detection: Detection, recording: str | Path | NDArray[np.floating[Any]]) -> None:
@@ -103,9 +104,17 @@ def _draw_sound(axes: Axes, detection: Detection, recording: str | Path | NDArra
         blocks = iter([np.asarray(recording[first : first + samples], dtype=np.float32)])
     levels = spectrogram(blocks, samples)
     top = max(float(np.percentile(levels, 99.8)), -60.0)  # digital silence stays dark
+    floor = float(np.clip(np.percentile(levels, 10), top - 80, top - 40))
     extent = (scores.start, scores.end, float(mel(LOWEST_HERTZ)), float(mel(HIGHEST_HERTZ)))
     axes.imshow(
-        levels.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - 70, vmax=top, resample=True
+        levels.T,
+        origin="lower",
+        aspect="auto",
+        extent=extent,
+        cmap="magma",
+        vmin=floor,
+        vmax=top,
+        resample=True,
     )
     named = {100: "100", 500: "500", 1_000: "1k", 2_000: "2k", 5_000: "5k", 10_000: "10k", 20_000: "20k"}
     axes.set_yticks([float(mel(hertz)) for hertz in named], list(named.values()))
@@ -116,8 +125,9 @@ def _draw_scores(axes: Axes, detection: Detection, colours: Mapping[str, str]) -
     scores = detection.scores
     options = detection.settings["options"]
     times, curves = _envelope(scores.times, scores.values)
+    width = 1.5 if len(times) < _MAX_POINTS / 2 else 0.8
     for label, curve in zip(scores.labels, curves.T, strict=True):
-        axes.plot(times, curve, color=colours[label], linewidth=1.4)
+        axes.plot(times, curve, color=colours[label], linewidth=width)
     by_query = any(isinstance(value, Mapping) for value in options.values())
     own = {label: (options[label] if by_query else options)["threshold"] for label in scores.labels}
     shared = len(set(own.values())) == 1
@@ -132,7 +142,9 @@ def _draw_scores(axes: Axes, detection: Detection, colours: Mapping[str, str]) -
 
 def _draw_events(axes: Axes, detection: Detection, colours: Mapping[str, str]) -> None:
     labels = detection.scores.labels
-    least = (detection.scores.end - detection.scores.start) / 600  # a short event in a long recording stays visible
+    least = (
+        detection.scores.end - detection.scores.start
+    ) / 600  # a short event in a long recording stays visible
     for row, label in enumerate(labels):
         spans = [(e.onset, max(e.offset - e.onset, least)) for e in detection.events if e.label == label]
         axes.broken_barh(spans, (row - 0.36, 0.72), facecolor=colours[label])
@@ -159,7 +171,7 @@ def _palette(count: int) -> list[str]:
         return list(_COLOURS[:count])
     from matplotlib import colormaps
 
-    return [to_hex(colour) for colour in colormaps["turbo"](np.linspace(0.05, 0.95, count))]
+    return [to_hex(colour) for colour in 0.8 * colormaps["turbo"](np.linspace(0.05, 0.95, count))[:, :3]]
 
 
 def _shortened(label: str) -> str:
@@ -170,12 +182,33 @@ def _shortened(label: str) -> str:
 def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.tick_params(length=3, color=_FAINT, labelcolor=None, labelsize=10)
+    axes.tick_params(length=3, color=_FAINT, labelcolor=_INK, labelsize=10)
 
 
 def _tick_time(axes: Axes, seconds: float, *, labelled: bool) -> None:
     """Ticks at whole seconds, minutes or hours, ten or so; labels under the lowest panel only."""
-    steps = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200)
+    steps = (
+        0.01,
+        0.02,
+        0.05,
+        0.1,
+        0.2,
+        0.5,
+        1,
+        2,
+        5,
+        10,
+        15,
+        30,
+        60,
+        120,
+        300,
+        600,
+        900,
+        1_800,
+        3_600,
+        7_200,
+    )
     step = next((step for step in steps if seconds / step <= 12), 3_600 * max(1, round(seconds / 36_000)))
     axes.xaxis.set_major_locator(MultipleLocator(step))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda time, _: _clock(time, seconds)))

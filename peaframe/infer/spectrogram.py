@@ -33,8 +33,8 @@ def spectrogram(
         columns: how many columns to draw at most.
 
     Returns:
-        Mean power density in dB, (columns, `BANDS`), evenly spaced over the samples in time and from `LOWEST_HERTZ` to
-        `HIGHEST_HERTZ` in mel.
+        Mean power density in dB, (columns, `BANDS`), evenly spaced over the samples in time and, in mel, from
+        `LOWEST_HERTZ` to `HIGHEST_HERTZ`.
     """
     columns = max(1, min(columns, samples * 8 // WINDOW_SAMPLES))
     each = -(-samples // (columns * WINDOW_SAMPLES // 2))

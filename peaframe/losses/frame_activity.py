@@ -47,22 +47,24 @@ def frame_activity_loss(
     return loss, {"global": float(everywhere.detach()), "local": float(within.detach())}
 
 
-def frame_ranking_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Softmax cross entropy of each heard text against the texts that are not heard in the same frame.
+def frame_ranking_loss(logits: Tensor, targets: Tensor, rivals: Tensor) -> Tensor:
+    """Softmax cross entropy of each heard text against its rivals in the same frame.
 
-    It asks for the right order within a frame, where the sigmoid asks for the right level; its gradient does not
-    fade when thousands of easy negatives fill the sum.
+    It asks for the right order within a frame, where the sigmoid asks for the right level, and its gradient does not
+    fade when thousands of easy negatives fill the sum. A text that overlaps the heard one in meaning may be a rival:
+    "snare drum" fits a snare drum better than "drum loop", without the latter being wrong.
 
     Args:
         logits: (batch, frames, texts).
-        targets: (batch, frames, texts): +1 heard, -1 not heard, 0 unknown (left out).
+        targets: (batch, frames, texts): +1 heard, anything else not.
+        rivals: (batch, frames, texts), true for the texts that a heard one is compared with.
 
     Returns:
         The mean over (clip, text) pairs that are heard somewhere of the mean over their active frames, a scalar.
     """
     positive = (targets > 0).to(logits.dtype)
-    rivals = logits.masked_fill(targets >= 0, float("-inf")).logsumexp(dim=-1, keepdim=True)
-    terms = F.softplus(rivals - logits) * positive
+    level = logits.masked_fill(~rivals, float("-inf")).logsumexp(dim=-1, keepdim=True)
+    terms = F.softplus(level - logits) * positive
     active = positive.sum(dim=1)
     means = terms.sum(dim=1) / active.clamp(min=1)
     return means.sum() / (active > 0).sum().clamp(min=1)

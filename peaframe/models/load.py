@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from peaframe.errors import CheckpointError, ConfigError, ModelError, OptionError
 from peaframe.events import EventOptions
+from peaframe.files import atomic_path
 from peaframe.models.frame import FrameModel, MiniConfig, MiniFrameModel
 from peaframe.models.names import BUILT_IN, MODELS
 from peaframe.models.text import QueryTokenizer
@@ -36,7 +35,7 @@ def load_model(name_or_folder: str | Path = BUILT_IN) -> FrameModel:
     """
     known = MODELS.get(str(name_or_folder))
     folder = known.folder if known else Path(name_or_folder)
-    if not folder.is_dir():
+    if known is None and not folder.is_dir():
         near = difflib.get_close_matches(str(name_or_folder), MODELS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ModelError(
@@ -125,16 +124,14 @@ def save_model(
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write a safetensors file atomically."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as part:
-        save_file(tensors, Path(part) / path.name)
-        os.replace(Path(part) / path.name, path)
+    with atomic_path(path) as part:
+        part.write_bytes(save(tensors))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as part:
-        (Path(part) / path.name).write_text(text, encoding="utf-8")
-        os.replace(Path(part) / path.name, path)
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _part(folder: Path, name: str) -> Path:

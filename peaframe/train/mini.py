@@ -128,6 +128,7 @@ class Trainer:
     ) -> None:
         self.model, self.teacher, self.table, self.dataset = model, teacher, table, dataset
         self.settings, self.config, self.tokenizer, self.folder = settings, settings.train, tokenizer, folder
+        self.overlap = torch.from_numpy(dataset.overlap).float()
         model.text.requires_grad_(False)
         model.front.log_mel.requires_grad_(False)
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -190,7 +191,7 @@ class Trainer:
         silent = targets.new_full((*targets.shape[:2], c.distractors), -1)
         goals = torch.cat((targets, silent), dim=-1)
         loss, parts = frame_activity_loss(own, goals, c.p_local, c.positive_weight)
-        ranking = frame_ranking_loss(own, goals)
+        ranking = frame_ranking_loss(own, goals, self._rivals(goals))
         loss = loss + c.ranking_weight * ranking
         parts["ranking"] = float(ranking.detach())
         if taught is not None:
@@ -209,6 +210,14 @@ class Trainer:
             for name, p in self.parameters.items():
                 self.average[name].lerp_(p, 1 - decay)
         return {"loss": value, **parts}
+
+    def _rivals(self, goals: Tensor) -> Tensor:
+        """What a heard label is ranked against: the labels not heard, and those that overlap a heard one."""
+        labels = self.table.labels
+        related = (goals[..., :labels] > 0).float() @ self.overlap
+        rivals = goals < 0
+        rivals[..., :labels] |= (related > 0) & (goals[..., :labels] == 0)
+        return rivals
 
     def averaged(self) -> MiniFrameModel:
         """A copy of the model with the averaged weights, in evaluation mode."""

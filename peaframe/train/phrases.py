@@ -35,11 +35,11 @@ class PhraseTable:
     def draw(self, rng: np.random.Generator, distractors: int) -> Tensor:
         """Sentence vectors (labels + classes + distractors, width) of one phrase each.
 
-        A label's first phrase, its own name, is drawn a quarter of the time.
+        A label's first phrase, its own name, is drawn a third of the time.
         """
         rows = []
         for group in self.groups[: self.labels + self.classes]:
-            rows.append(int(group[0] if rng.random() < 0.25 else rng.choice(group)))
+            rows.append(int(group[0] if rng.random() < 1 / 3 else rng.choice(group)))
         others = self.groups[self.labels + self.classes :]
         rows += [int(others[i][0]) for i in rng.choice(len(others), distractors, replace=False)]
         return self.vectors[rows]

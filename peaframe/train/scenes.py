@@ -31,10 +31,10 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         unknown = np.zeros_like(active)
         for source, label in enumerate(scene.labels):
             column = self.labels[label]
-            active[:, column] |= scene.states[:, source] == ACTIVE
-            unknown[:, column] |= scene.states[:, source] == UNKNOWN
-        heard = active | unknown
-        unknown |= (heard.astype(np.float32) @ self.overlap.astype(np.float32)) > 0
+            state = scene.states[:, source, None]
+            active[:, column] |= state[:, 0] == ACTIVE
+            unknown[:, column] |= state[:, 0] == UNKNOWN
+            unknown |= (state != INACTIVE) & self.overlap[column]
         targets = np.where(active, ACTIVE, np.where(unknown, UNKNOWN, INACTIVE))
         return targets.astype(np.int8)
 

@@ -200,7 +200,7 @@ def test_outputs_never_take_the_place_of_the_recording_or_each_other(run, street
 
 def test_a_suffix_that_says_no_format(run, street, tmp_path):
     one_line(run("detect", street, "siren", "--output", tmp_path / "o.docx"), ".docx", ".csv")
-    one_line(run("detect", street, "siren", "--plot", tmp_path / "o.jpg"), ".png")
+    one_line(run("detect", street, "siren", "--plot", tmp_path / "o.jpg"), "o.jpg", ".png")
 
 
 def test_what_was_there_before_survives_a_failure(run, street, tmp_path):

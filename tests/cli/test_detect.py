@@ -22,8 +22,11 @@ NONE = ("--threshold", "1")
 
 def times(text, format):
     """(onset, offset, label) of each event in a command's output."""
-    (events,) = formats.loads(text, format).values()
-    return [(event.onset, event.offset, event.label) for event in events]
+    return [
+        (event.onset, event.offset, event.label)
+        for events in formats.loads(text, format).values()
+        for event in events
+    ]
 
 
 def test_a_person_sees_a_table(shell, street):
@@ -112,14 +115,28 @@ def test_times_count_from_the_recordings_start(run, street):
 def test_thresholds_can_differ_by_query(run, street):
     ran = run("detect", street, "siren", "a=b", *ALL, "--threshold", "siren=1", "--format", "csv")
     assert times(ran.out, "csv") == [(0, 4.5, "a=b")]
-    ran = run("detect", street, "siren", "a=b", *NONE, "--threshold", "a=b=0", "--median", "0", "--format", "csv")
+    ran = run(
+        "detect", street, "siren", "a=b", *NONE, "--threshold", "a=b=0", "--median", "0", "--format", "csv"
+    )
     assert times(ran.out, "csv") == [(0, 4.5, "a=b")]
 
 
 def test_event_options_reach_the_events(run, street, tmp_path):
     run("detect", street, "siren", "--scores", tmp_path / "s.npz")
     middle = float(np.quantile(Scores.load(tmp_path / "s.npz").values, 0.5))
-    base = ("detect", street, "siren", "--median", "0", "--threshold", middle, "--low", middle, "--format", "csv")
+    base = (
+        "detect",
+        street,
+        "siren",
+        "--median",
+        "0",
+        "--threshold",
+        middle,
+        "--low",
+        middle,
+        "--format",
+        "csv",
+    )
     plain = times(run(*base, "--min-duration", "0", "--merge-gap", "0").out, "csv")
     assert plain
     longest = max(offset - onset for onset, offset, _ in plain)
@@ -163,12 +180,12 @@ def test_a_name_that_is_no_text_is_printed_all_the_same(shell, street):
     assert "stra\\udcdfe.wav" in ran.out
 
 
-def test_a_reader_that_leaves_early_is_no_error(street):
-    command = f"'{sys.executable}' -m peaframe.cli.main detect '{street}' siren --threshold 0 | true"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 141)  # 0 where all was written before the reader left
-    assert "Traceback" not in done.stderr
-    assert "Exception" not in done.stderr
+def test_a_reader_that_leaves_early_is_no_error(shell, street):
+    read, write = os.pipe()
+    os.close(read)
+    ran = shell("detect", street, "siren", capture_output=False, stdout=write, stderr=-1)
+    os.close(write)
+    assert (ran.code, ran.err) == (141, "")
 
 
 def test_ctrl_c_leaves_quietly(street):
@@ -199,7 +216,9 @@ def test_help_shows_examples_and_every_option(shell):
     ran = shell("detect", "--help")
     assert ran.code == 0
     assert 'peaframe detect street.wav "dog barking" "a siren"' in ran.out
-    named = "model threshold low median min-duration merge-gap format json output scores plot start end device"
+    named = (
+        "model threshold low median min-duration merge-gap format json output scores plot start end device"
+    )
     assert [name for name in named.split() if f"--{name}" not in ran.out] == []
 
 

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 import peaframe
-from peaframe.clock import FRAME_RATE, HOP_SAMPLES, SAMPLE_RATE
+from peaframe.clock import HOP_SAMPLES, SAMPLE_RATE
 from peaframe.errors import AudioError, ModelError, OptionError
 from peaframe.events import EventOptions, events_from_scores
 from peaframe.infer.windows import OVERLAP_FRAMES, WINDOW_FRAMES
@@ -44,7 +44,10 @@ def test_a_detection_holds_events_scores_and_settings(detector, street):
     assert found.scores.labels == ("dog barking", "a siren")
     assert found.scores.values.shape == (625, 2)
     assert found.scores.end == 25.0
-    assert [(e.onset, e.offset, e.label) for e in found.events] == [(0, 25, "a siren"), (0, 25, "dog barking")]
+    assert [(e.onset, e.offset, e.label) for e in found.events] == [
+        (0, 25, "a siren"),
+        (0, 25, "dog barking"),
+    ]
     assert found.events[1].score == found.scores["dog barking"].max()
     assert found.settings["model"] == "peaframe-mini"
     assert found.settings["queries"] == QUERIES
@@ -159,7 +162,9 @@ def test_what_is_saved_can_be_read_again(detector, street, tmp_path):
     found = detector.detect(street, QUERIES, EVERYTHING)
     found.save(tmp_path / "found.csv")
     (events,) = formats.load(tmp_path / "found.csv").values()
-    assert [(e.onset, e.offset, e.label) for e in events] == [(e.onset, e.offset, e.label) for e in found.events]
+    assert [(e.onset, e.offset, e.label) for e in events] == [
+        (e.onset, e.offset, e.label) for e in found.events
+    ]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +192,8 @@ def test_arrays_that_are_no_recording_are_refused(detector, samples):
 
 
 @pytest.mark.parametrize(
-    ("start", "end"), [(25.0, None), (-1.0, None), (5.0, 5.0), (6.0, 5.0), (None, 0.0), (99.0, 100.0), (float("nan"), None)]
+    ("start", "end"),
+    [(25.0, None), (-1.0, None), (5.0, 5.0), (6.0, 5.0), (None, 0.0), (99.0, 100.0), (float("nan"), None)],
 )
 def test_ranges_outside_the_recording_are_refused(detector, street, long_sound, start, end):
     for source in (street, long_sound):

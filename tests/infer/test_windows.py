@@ -1,5 +1,6 @@
 """Windows cover every sample, and stitching them leaves no seam."""
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_windows_are_whole_and_share_the_overlap(samples):
     last = cuts[-1][1]
     assert len(last) <= WINDOW * HOP_SAMPLES
     assert len(last) > (WINDOW - 1) * HOP_SAMPLES or len(last) == samples
-    for (earlier, clip), (later, _) in zip(cuts, cuts[1:], strict=False):
+    for (earlier, clip), (later, _) in itertools.pairwise(cuts):
         assert earlier + frame_count(len(clip)) - later >= OVERLAP
 
 
