@@ -54,9 +54,13 @@ def measure(recording: Path, folder: Path) -> tuple[float, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--hours", type=float, default=3.0)
-    parser.add_argument("--recording", type=Path, default=Path(__file__).parent.parent / "examples" / "demo.flac")
+    parser.add_argument(
+        "--recording", type=Path, default=Path(__file__).parent.parent / "examples" / "demo.flac"
+    )
     args = parser.parse_args()
     peaks = []
     with tempfile.TemporaryDirectory() as name:

@@ -30,9 +30,9 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     made: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
+            near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(fields)}"
-            raise ConfigError(f"unknown key {where + key!r}; {hint}")
+            raise ConfigError(f"unknown key {f'{where}{key}'!r}; {hint}")
         made[key] = _convert(hints[key], value, where + key)
     for name, f in fields.items():
         unset = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
@@ -50,9 +50,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, (list, tuple)):
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
         if len(kinds) == len(value):
-            return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+            return tuple(
+                _convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True))
+            )
     elif type(None) in inner:
-        return None if value is None else _convert(next(k for k in inner if k is not type(None)), value, where)
+        return (
+            None if value is None else _convert(next(k for k in inner if k is not type(None)), value, where)
+        )
     elif hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:  # YAML 1.1 reads 1e-4 as text
             return float(value)
@@ -78,7 +82,7 @@ def load(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
         raise MissingExtraError("PyYAML", "train", "reading a configuration") from error
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not a readable YAML file ({error})".replace("\n", " ")) from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: got {type(values).__name__}, expected keys and values")
@@ -86,12 +90,24 @@ def load(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"got override {override!r}, expected key=value")
-        node = values
-        *parents, last = key.split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = yaml.safe_load(text)
+        _override(values, key, text)
     return build(kind, values)
+
+
+def _override(values: dict[str, Any], key: str, text: str) -> None:
+    import yaml
+
+    *parents, last = key.split(".")
+    for parent in parents:
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {key!r}: {parent!r} is a value, expected a section with keys")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {key!r}: got {text!r}, expected a YAML value") from error
 
 
 def as_dict(config: Any) -> dict[str, Any]:

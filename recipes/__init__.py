@@ -1,0 +1,1 @@
+"""What one runs and copies: training and measuring, wiring only."""

@@ -54,7 +54,11 @@ def start_model(
         settings.embedding_dim,
         FrontEndConfig(settings.width),
         TowerConfig(
-            settings.width, settings.layers, settings.width // 64, settings.width * 11 // 4, dropout=settings.dropout
+            settings.width,
+            settings.layers,
+            settings.width // 64,
+            settings.width * 11 // 4,
+            dropout=settings.dropout,
         ),
         TextConfig(len(pieces)),
     )
@@ -69,7 +73,9 @@ def start_model(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, build, train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", type=Path, default=HERE / "configs" / "mini.yaml")
     parser.add_argument("--data", type=Path, required=True, help="sound bank folder")
     parser.add_argument("--yamnet", type=Path, required=True, help="folder of YAMNet's weights")

@@ -121,12 +121,14 @@ class Yamnet(nn.Module):
 
 
 def load_yamnet(front: ConvFrontEnd, folder: Path) -> dict[str, Tensor]:
-    """Fill the convolutions and the mel filters of `front` from YAMNet's weights; give all of its tensors."""
+    """Fill the convolutions of `front` from YAMNet's weights; give all of its tensors."""
     path = folder / "weights.safetensors"
     if not path.is_file():
-        raise CheckpointError(f"{path}: not found; expected YAMNet's weights as safetensors (see recipes/mini.md)")
+        raise CheckpointError(
+            f"{path}: not found; expected YAMNet's weights as safetensors (see recipes/mini.md)"
+        )
     w = load_file(path)
-    state = {"log_mel.mel": w["mel"]}
+    state = {}
     for kind in ("weight", "bias"):
         state[f"conv1.{kind}"] = w[f"conv1.{kind}"]
         for i in range(len(front.depthwise)):

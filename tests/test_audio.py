@@ -263,7 +263,8 @@ MEASURE = """
 import resource, sys
 from peaframe import audio
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 for _ in audio.blocks(sys.argv[1], end=40):
     pass
 before, samples = peak(), 0

@@ -180,9 +180,7 @@ HEAD = "filename,onset,offset,event_label,score\n"
     ],
 )
 def test_what_cannot_be_read_names_file_and_line(format: str, text: str, message: str) -> None:
-    with pytest.raises(
-        FormatError, match=f"^{message}" if message.startswith("f") and "files" not in message else message
-    ) as caught:
+    with pytest.raises(FormatError, match=message) as caught:
         formats.loads(text, format, source="f.csv")
     assert "\n" not in str(caught.value)
 
@@ -262,9 +260,8 @@ def test_atomic_path(tmp_path: Path) -> None:
     finally:
         os.umask(mask)
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
-    with pytest.raises(KeyError), atomic_path(target) as temp:
-        temp.write_bytes(b"half")
-        raise KeyError
+    with pytest.raises(ZeroDivisionError), atomic_path(target) as temp:
+        temp.write_bytes(bytes(1 // 0))
     with (
         pytest.raises(FormatError, match=r"a\.npz: cannot be written \(No space left\)"),
         atomic_path(target),

@@ -114,7 +114,7 @@ def test_saving_again_replaces_the_file(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(FormatError, match="cannot be written|is a folder"):
+    with pytest.raises(FormatError, match=r"cannot be written|is a folder"):
         example().save(tmp_path / name)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
     assert [*(tmp_path / "folder").iterdir()] == []

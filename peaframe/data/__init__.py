@@ -1,0 +1,1 @@
+"""Sounds and words to learn from: the sound bank, augmentation, soundscapes, prompts."""

@@ -53,7 +53,7 @@ def fade(x: Waveform, rate: int, seconds: float = 0.005) -> Waveform:
     n = min(int(seconds * rate), len(x) // 2)
     if n == 0:
         return x
-    y = x.copy()
+    y: Waveform = x.copy()
     ramp = np.linspace(0, 1, n, dtype=np.float32)
     y[:n] *= ramp
     y[-n:] *= ramp[::-1]
@@ -90,8 +90,8 @@ def filter_and_room(x: Waveform, rate: int, config: AugmentConfig, rng: np.rando
             if rng.random() < 0.5:
                 gain_db -= 24 * np.maximum(np.log2(rng.uniform(60, 500) / 20) - octaves, 0)
         spectrum *= 10 ** (np.maximum(gain_db, -80) / 20)
-    wet = fft.irfft(spectrum, n)[: len(x) + len(impulse) - 1]
-    return wet.astype(np.float32)
+    wet: Waveform = fft.irfft(spectrum, n)[: len(x) + len(impulse) - 1].astype(np.float32)
+    return wet
 
 
 def room_impulse(rate: int, rng: np.random.Generator) -> Waveform:

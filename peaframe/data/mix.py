@@ -6,6 +6,7 @@ follows Scaper (Salamon et al., WASPAA 2017) and FLAM's synthetic data (arXiv 25
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from peaframe.clock import FRAME_RATE
 from peaframe.data.augment import AugmentConfig, Waveform, augment, fade
 from peaframe.data.soundbank import Bank
+from peaframe.errors import ManifestError
 from peaframe.events import Event
 
 ACTIVE, UNKNOWN, INACTIVE = 1, 0, -1
@@ -96,6 +98,10 @@ class Mixer:
         self._events = _by_label(bank, "event")
         self._backgrounds = _by_label(bank, "background")
         self._everything = _by_label(bank, None)
+        if not self._events or not self._backgrounds:
+            raise ManifestError(
+                f"got a bank of {len(bank)} clips, expected events and backgrounds among them"
+            )
 
     def scene(self, index: int, seconds: float) -> Scene:
         """Mix scene `index`, `seconds` long (a whole number of frames)."""
@@ -122,7 +128,10 @@ class Mixer:
         if clip.role == "background":
             track = _fill(x, samples, self.bank.rate, rng)
         elif len(x) >= samples:
-            start = int(rng.integers(0, len(x) - samples + 1))
+            energy = _frame_energy(x[: len(x) // self.hop * self.hop], self.hop)
+            loud = int(rng.choice(np.flatnonzero(energy >= energy.max() / 10))) * self.hop
+            start = loud - int(rng.integers(0, samples - self.hop + 1))  # so that the part holds a loud frame
+            start = min(max(start, 0), len(x) - samples)
             track = x[start : start + samples].copy()
         else:
             at = 0 if rng.random() < 0.5 else int(rng.integers(0, samples - len(x) + 1))
@@ -202,9 +211,9 @@ def label_tracks(tracks: Sequence[Waveform], labels: Sequence[str], hop: int, co
 
 def _bridge(active: NDArray[np.bool_], longest: int) -> NDArray[np.bool_]:
     """Fill pauses of at most `longest` frames between two active frames."""
-    out = active.copy()
+    out: NDArray[np.bool_] = active.copy()
     where = np.flatnonzero(active)
-    for left, right in zip(where[:-1], where[1:], strict=True):
+    for left, right in itertools.pairwise(where.tolist()):
         if 1 < right - left <= longest + 1:
             out[left:right] = True
     return out
@@ -226,11 +235,13 @@ def _fill(x: Waveform, samples: int, rate: int, rng: np.random.Generator) -> Wav
         joint = x[-overlap:] * ramp[::-1] + x[:overlap] * ramp if overlap else x[:0]
         x = np.concatenate((x[: len(x) - overlap], joint, x[overlap:]))
     start = int(rng.integers(0, len(x) - samples + 1))
-    return x[start : start + samples].copy()
+    stretch: Waveform = x[start : start + samples].copy()
+    return stretch
 
 
 def _frame_energy(x: Waveform, hop: int) -> NDArray[np.float64]:
-    return np.mean(x.reshape(-1, hop).astype(np.float64) ** 2, axis=1)
+    energy: NDArray[np.float64] = np.mean(x.reshape(-1, hop).astype(np.float64) ** 2, axis=1)
+    return energy
 
 
 def _rms(x: Waveform) -> float:

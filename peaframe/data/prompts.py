@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from peaframe.data.soundbank import Clip
 from peaframe.errors import ManifestError
 
-TEMPLATES = ("{}", "{}", "{}", "the sound of {}", "{} in the distance", "{} nearby", "sound of {}", "{} sound")
+TEMPLATES = (
+    "{}",
+    "{}",
+    "{}",
+    "the sound of {}",
+    "{} in the distance",
+    "{} nearby",
+    "sound of {}",
+    "{} sound",
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +65,10 @@ def read_prompts(path: Path, clips: Iterable[Clip]) -> Prompts:
     Args:
         path: JSON with `labels` (label -> paraphrases, held_out), `same`, `audioset`, `audioset_to_label`,
             `distractors`, and `vague` (label -> captions that would describe other sounds as well, left out).
-        clips: the labels that must have phrases.
+        clips: give the labels; a label without an entry has its name and captions as phrases.
 
     Raises:
-        ManifestError: the file is missing, malformed, or names labels that no clip has.
+        ManifestError: the file is missing or malformed.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -83,5 +92,7 @@ def read_prompts(path: Path, clips: Iterable[Clip]) -> Prompts:
             teacher,
             tuple(content["distractors"]),
         )
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ManifestError(f"{path}: no prompts file ({error!r}); see peaframe.data.prompts.read_prompts") from error
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ManifestError(
+            f"{path}: no prompts file ({error!r}); see peaframe.data.prompts.read_prompts"
+        ) from error

@@ -75,7 +75,7 @@ def read_manifest(folder: Path, exclude_sources: Iterable[str] = ()) -> list[Cli
                     f"{path}:{number}: got role {row['role']!r} and split {row['split']!r}, "
                     "expected event or background, train or valid"
                 )
-            if not row["source"].startswith(excluded) if excluded else True:
+            if not row["source"].startswith(excluded):
                 captions = tuple(caption for caption in row["captions"].split("|") if caption)
                 clips.append(
                     Clip(
@@ -101,7 +101,14 @@ class Bank:
             clips: what to hold.
             rate: samples a second.
             cache: folder where the decoded samples are kept for the next time; None keeps nothing.
+
+        Raises:
+            ManifestError: there are no clips, or one cannot be read.
         """
+        if not clips:
+            raise ManifestError(
+                "got no clips, expected one or more; see the manifest's split and excluded sources"
+            )
         self.clips = list(clips)
         self.rate = rate
         self._edges, self._samples = _decoded(self.clips, rate, cache)
@@ -112,21 +119,32 @@ class Bank:
     def waveform(self, index: int) -> NDArray[np.float32]:
         """Clip `index` as float32 (samples,) in [-1, 1]."""
         part = self._samples[self._edges[index] : self._edges[index + 1]]
-        return part.astype(np.float32) / np.float32(32768)
+        waveform: NDArray[np.float32] = part.astype(np.float32) / np.float32(32768)
+        return waveform
 
 
 def _decoded(
     clips: Sequence[Clip], rate: int, cache: Path | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+    try:
+        stats = [clip.path.stat() for clip in clips]
+    except OSError as error:
+        raise ManifestError(
+            f"{error.filename}: not readable ({error.strerror}); named in the manifest"
+        ) from error
     stem: Path | None = None
     if cache is not None:
-        key = hashlib.sha256("\n".join(str(clip.path.resolve()) for clip in clips).encode()).hexdigest()[:16]
+        lines = [f"{c.path.resolve()} {s.st_size} {s.st_mtime_ns}" for c, s in zip(clips, stats, strict=True)]
+        key = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
         stem = Path(cache) / f"bank_{rate}_{key}"
         if stem.with_suffix(".edges.npy").is_file():
             return np.load(stem.with_suffix(".edges.npy")), np.load(stem.with_suffix(".npy"), mmap_mode="r")
     parts = []
     for clip in tqdm(clips, desc=f"decode at {rate} Hz", unit="clip", disable=None):
-        x, own = soundfile.read(clip.path, dtype="float32", always_2d=True)
+        try:
+            x, own = soundfile.read(clip.path, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise ManifestError(f"{clip.path}: not a readable sound ({error})") from error
         y = soxr.resample(x.mean(axis=1), own, rate)
         parts.append(np.clip(np.rint(y * 32767), -32768, 32767).astype(np.int16))
     edges = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -203,7 +204,9 @@ def _open(
         return audio.blocks(source, start=start, end=end), expected
     samples = np.asarray(source)
     if samples.ndim != 1 or samples.size == 0:
-        raise AudioError(f"got an array of shape {samples.shape}, expected mono samples (samples,) at 48 kHz, not 0")
+        raise AudioError(
+            f"got an array of shape {samples.shape}, expected mono samples (samples,) at 48 kHz, not 0"
+        )
     if not np.isfinite(samples).all():
         raise AudioError("got an array with NaN or infinite samples, expected finite numbers in [-1, 1]")
     times = (0.0 if start is None else start, seconds_of_samples(len(samples)) if end is None else end)
@@ -234,7 +237,6 @@ def _device(name: str) -> torch.device:
 
 
 def _plain(options: Options) -> dict[str, Any]:
-    names = ("threshold", "low", "median", "min_duration", "merge_gap")
     if isinstance(options, Mapping):
-        return {query: {name: getattr(own, name) for name in names} for query, own in options.items()}
-    return {name: getattr(options, name) for name in names}
+        return {query: dataclasses.asdict(own) for query, own in options.items()}
+    return dataclasses.asdict(options)

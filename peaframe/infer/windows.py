@@ -91,7 +91,9 @@ class Stitcher:
         return out.astype(np.float32)
 
 
-def window_count(samples: int, window_frames: int = WINDOW_FRAMES, overlap_frames: int = OVERLAP_FRAMES) -> int:
+def window_count(
+    samples: int, window_frames: int = WINDOW_FRAMES, overlap_frames: int = OVERLAP_FRAMES
+) -> int:
     """How many windows `windows` cuts from a recording of `samples`; for progress bars."""
     frames = frame_count(samples)
     hop = window_frames - overlap_frames

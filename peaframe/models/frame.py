@@ -83,7 +83,9 @@ class FrameModel(nn.Module, ABC):
 def clip_lengths(waveform: Tensor, lengths: Tensor | None) -> list[int]:
     """Check a batch of audio and give each clip's samples; see `FrameModel.encode_audio`."""
     if waveform.ndim != 2 or waveform.shape[0] == 0 or waveform.shape[1] == 0:
-        raise ModelError(f"got a waveform of shape {tuple(waveform.shape)}, expected (batch, samples), none 0")
+        raise ModelError(
+            f"got a waveform of shape {tuple(waveform.shape)}, expected (batch, samples), none 0"
+        )
     if lengths is None:
         return [waveform.shape[1]] * waveform.shape[0]
     counts = [int(n) for n in lengths]
@@ -130,6 +132,7 @@ class MiniFrameModel(FrameModel):
     def encode_audio(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
         """See `FrameModel.encode_audio`. Clips of one length run as one batch, so padding enters nothing."""
         counts = clip_lengths(waveform, lengths)
+        waveform = waveform.to(self.logit_scale.dtype)
         frames = frame_count(waveform.shape[1])
         out = waveform.new_zeros(len(counts), frames, self.config.embedding_dim)
         for length in sorted(set(counts)):
@@ -150,6 +153,11 @@ class MiniFrameModel(FrameModel):
 
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """See `FrameModel.encode_tokens`."""
+        if input_ids.ndim != 2 or input_ids.shape[1] > self.config.text.max_tokens:
+            most = self.config.text.max_tokens
+            raise ModelError(
+                f"got tokens of shape {tuple(input_ids.shape)}, expected (texts, up to {most} tokens)"
+            )
         return self.project_sentences(self.text(input_ids, attention_mask))
 
     def project_sentences(self, sentences: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from peaframe.config import build
 from peaframe.errors import CheckpointError, ConfigError, ModelError, OptionError
 from peaframe.events import EventOptions
 from peaframe.files import atomic_path
 from peaframe.models.frame import FrameModel, MiniConfig, MiniFrameModel
 from peaframe.models.names import BUILT_IN, MODELS
 from peaframe.models.text import QueryTokenizer
-from peaframe.config import build
 
 FORMAT = 1
 
@@ -35,7 +36,7 @@ def load_model(name_or_folder: str | Path = BUILT_IN) -> FrameModel:
     """
     known = MODELS.get(str(name_or_folder))
     folder = known.folder if known else Path(name_or_folder)
-    if known is None and not folder.is_dir():
+    if known is None and not os.path.isdir(folder):
         near = difflib.get_close_matches(str(name_or_folder), MODELS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ModelError(
@@ -78,8 +79,10 @@ def read_config(folder: Path) -> MiniConfig:
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         kind, number = values.pop("model_type"), values.pop("format")
-    except (ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path}: no model configuration ({error!r}); expected model_type and format") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: no model configuration ({error!r}); expected model_type and format"
+        ) from error
     if kind != "peaframe_mini" or number != FORMAT:
         raise CheckpointError(
             f"{path}: got model_type {kind!r} of format {number!r}, expected 'peaframe_mini' of format {FORMAT}"
@@ -97,8 +100,10 @@ def read_event_options(folder: Path) -> EventOptions:
         return EventOptions()
     try:
         return build(EventOptions, json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError, ConfigError, OptionError) as error:
-        raise CheckpointError(f"{path}: no event options ({error}); expected threshold, median ...") from error
+    except (OSError, ValueError, AttributeError, ConfigError, OptionError) as error:
+        raise CheckpointError(
+            f"{path}: no event options ({error}); expected threshold, median ..."
+        ) from error
 
 
 def save_model(
@@ -137,5 +142,7 @@ def write_text(path: Path, text: str) -> None:
 def _part(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        raise CheckpointError(f"{path}: not found; a checkpoint folder holds config.json, model.safetensors, tokenizer.json")
+        raise CheckpointError(
+            f"{path}: not found; a checkpoint folder holds config.json, model.safetensors, tokenizer.json"
+        )
     return path

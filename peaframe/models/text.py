@@ -6,6 +6,7 @@ six post-norm layers, the mean over tokens. Its vocabulary is pruned to pieces t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ class QueryTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
-    def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokenise queries.
 
         Args:
@@ -90,8 +91,8 @@ class QueryTokenizer:
         Raises:
             ModelError: no queries, or a query that is empty or longer than `max_tokens` pieces.
         """
-        if not texts:
-            raise ModelError("got no queries, expected one or more texts such as 'dog barking'")
+        if isinstance(texts, str) or not texts:
+            raise ModelError(f"got {texts!r}, expected a list of one or more texts such as ['dog barking']")
         rows = [self._encode(text) for text in texts]
         tokens = max(len(row) for row in rows)
         ids = torch.zeros(len(rows), tokens, dtype=torch.int64)
@@ -108,6 +109,10 @@ class QueryTokenizer:
         if len(text) > MAX_CHARACTERS:
             raise ModelError(f"got a query of {len(text)} characters, {limit}")
         ids: list[int] = self._tokenizer.encode(text.strip()).ids
+        if all(self._tokenizer.id_to_token(i) in ("[CLS]", "[UNK]", "[SEP]") for i in ids):
+            raise ModelError(
+                f"got a query without a known word ({text[:30]!r}), expected a few English words"
+            )
         if len(ids) > self.max_tokens:
-            raise ModelError(f"got a query of {len(ids) - 2} word pieces ('{text[:30]}...'), {limit}")
+            raise ModelError(f"got a query of {len(ids) - 2} word pieces ({text[:30]!r} ...), {limit}")
         return ids

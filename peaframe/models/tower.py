@@ -82,7 +82,8 @@ class ResnetBlock1d(nn.Module):
         """Map (batch, time, channels) to the same shape."""
         y = x.transpose(1, 2)
         y = self.block2(self.block1(y, mask), mask)
-        return x + y.transpose(1, 2)
+        out: Tensor = x + y.transpose(1, 2)
+        return out
 
 
 def rotary_tables(tokens: int, head_dim: int, theta: float, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,7 +159,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], keys: Tensor | None) -> Tensor:
         """Map (batch, tokens, width) to the same shape."""
         x = x + self.dropout(self.self_attn(self.input_layernorm(x), rotary, keys))
-        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+        out: Tensor = x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+        return out
 
 
 class Tower(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import time
@@ -113,7 +112,7 @@ class Trainer:
     """One run in one folder.
 
     The folder gets `config.json model.safetensors tokenizer.json` (averaged weights, loadable at any time),
-    `recipe.yaml`-like `settings.json`, `log.jsonl`, and `raw.safetensors optimizer.safetensors state.json` to go on from.
+    `settings.json` (the resolved configuration), `log.jsonl`, and `resume.safetensors` to go on from.
     """
 
     def __init__(
@@ -153,15 +152,17 @@ class Trainer:
         sampler = SceneSampler(c.seed, self.step, c.steps, c.durations, c.seconds)
         bar = tqdm(total=c.steps, initial=self.step, desc="train", unit="step", disable=None)
         sums: dict[str, float] = {}
+        summed = 0
         began, first = time.monotonic(), self.step
         for waveform, targets in scene_loader(self.dataset, sampler, c.workers):
             for name, value in self._update(waveform, targets).items():
                 sums[name] = sums.get(name, 0.0) + value
             self.step += 1
+            summed += 1
             bar.update()
             if self.step % 50 == 0:
-                means = {name: round(value / 50, 4) for name, value in sums.items()}
-                sums = {}
+                means = {name: round(value / summed, 4) for name, value in sums.items()}
+                sums, summed = {}, 0
                 bar.set_postfix(means)
                 pace = round((time.monotonic() - began) / (self.step - first), 3)
                 self._log({"step": self.step, **means, "seconds_per_step": pace})
@@ -202,7 +203,7 @@ class Trainer:
         if not math.isfinite(value):
             raise ConfigError(f"the loss is {value} at step {self.step}; lower lr or use precision: float32")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(list(self.parameters.values()), 1.0)
         self.optimizer.step()
         decay = min(c.ema, (1 + self.step) / (10 + self.step))
@@ -221,41 +222,38 @@ class Trainer:
 
     def averaged(self) -> MiniFrameModel:
         """A copy of the model with the averaged weights, in evaluation mode."""
-        copy = MiniFrameModel(
-            dataclasses.replace(self.model.config), self.model.tokenizer
-        )
+        copy = MiniFrameModel(self.model.config, self.model.tokenizer)
         copy.load_state_dict({**self.model.state_dict(), **self.average})
         return copy.eval()
 
     def save(self) -> None:
-        """Write the averaged model and what is needed to go on."""
+        """Write the averaged model, and in one file all that is needed to go on."""
         save_model(self.averaged(), self.folder, self.tokenizer)
-        write_tensors(self.folder / "raw.safetensors", {n: p.detach() for n, p in self.parameters.items()})
-        moments = {}
+        write_text(self.folder / "settings.json", json.dumps(as_dict(self.settings), indent=2) + "\n")
+        tensors = {"step": torch.tensor(self.step)}
         for name, p in self.parameters.items():
+            tensors[f"raw/{name}"] = p.detach()
+            tensors[f"average/{name}"] = self.average[name]
             for key, value in self.optimizer.state[p].items():
-                moments[f"{name}/{key}"] = value
-        write_tensors(self.folder / "optimizer.safetensors", moments)
-        write_text(self.folder / "settings.json", json.dumps(as_dict(self.settings), indent=2))
-        write_text(self.folder / "state.json", json.dumps({"step": self.step}))
+                tensors[f"{key}/{name}"] = value
+        write_tensors(self.folder / "resume.safetensors", tensors)
 
     def _resume(self) -> None:
-        state = self.folder / "state.json"
-        if not state.is_file():
+        path = self.folder / "resume.safetensors"
+        if not path.is_file():
             return
-        if json.loads((self.folder / "settings.json").read_text()) != json.loads(json.dumps(as_dict(self.settings))):
+        settings = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
+        if settings != json.loads(json.dumps(as_dict(self.settings))):
             raise ConfigError(f"{self.folder}: holds a run with other settings; choose another --out")
-        self.step = int(json.loads(state.read_text())["step"])
-        averaged = load_file(self.folder / "model.safetensors")
-        raw = load_file(self.folder / "raw.safetensors")
-        moments = load_file(self.folder / "optimizer.safetensors")
+        tensors = load_file(path)
+        self.step = int(tensors["step"])
         with torch.no_grad():
             for name, p in self.parameters.items():
-                p.copy_(raw[name])
-                self.average[name].copy_(averaged[name])
-                self.optimizer.state[p] = {
-                    key: moments[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+                p.copy_(tensors[f"raw/{name}"])
+                self.average[name].copy_(tensors[f"average/{name}"])
+                if f"step/{name}" in tensors:  # what stood still so far has no moments
+                    keys = ("step", "exp_avg", "exp_avg_sq")
+                    self.optimizer.state[p] = {key: tensors[f"{key}/{name}"] for key in keys}
 
     def _log(self, entry: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

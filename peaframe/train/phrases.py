@@ -37,9 +37,10 @@ class PhraseTable:
 
         A label's first phrase, its own name, is drawn a third of the time.
         """
-        rows = []
-        for group in self.groups[: self.labels + self.classes]:
-            rows.append(int(group[0] if rng.random() < 1 / 3 else rng.choice(group)))
+        rows = [
+            int(group[0] if rng.random() < 1 / 3 else rng.choice(group))
+            for group in self.groups[: self.labels + self.classes]
+        ]
         others = self.groups[self.labels + self.classes :]
         rows += [int(others[i][0]) for i in rng.choice(len(others), distractors, replace=False)]
         return self.vectors[rows]

@@ -42,7 +42,9 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
 class SceneSampler(Sampler[list[tuple[int, float]]]):
     """Batches of (scene index, seconds): every batch has one duration and about the same seconds in all."""
 
-    def __init__(self, seed: int, first: int, last: int, durations: tuple[float, ...], seconds: float) -> None:
+    def __init__(
+        self, seed: int, first: int, last: int, durations: tuple[float, ...], seconds: float
+    ) -> None:
         self.seed, self.first, self.last = seed, first, last
         self.durations, self.seconds = durations, seconds
 
@@ -55,7 +57,9 @@ class SceneSampler(Sampler[list[tuple[int, float]]]):
             yield [(step * 1000 + i, duration) for i in range(max(1, round(self.seconds / duration)))]
 
 
-def scene_loader(dataset: SceneDataset, sampler: SceneSampler, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+def scene_loader(
+    dataset: SceneDataset, sampler: SceneSampler, workers: int
+) -> DataLoader[tuple[Tensor, Tensor]]:
     """Batches of (waveform (batch, samples), targets (batch, frames, labels)), mixed by `workers` processes."""
     return DataLoader(
         dataset, batch_sampler=sampler, num_workers=workers, prefetch_factor=4 if workers else None
