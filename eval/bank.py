@@ -86,7 +86,7 @@ def clip_results(heard: Heard, truth: Sequence[str], prompts: Prompts, scored: l
         area = metrics.frame_auroc(scores, heard.truth, labels=scored)
         table[name] = {
             "top1": metrics.top_k_accuracy(means, truth, labels, 1),
-            "top5": metrics.top_k_accuracy(means, truth, labels, 5),
+            "top5": metrics.top_k_accuracy(means, truth, labels, min(5, len(labels))),
             "top1_or_same": float(
                 np.mean([b == t or overlap[column[b], column[t]] for b, t in zip(best, truth, strict=True)])
             ),
@@ -168,7 +168,7 @@ def report(measured: Measured, options: EventOptions) -> dict[str, Any]:
     """All metrics, as nested plain values; `options` turn scores into events."""
     truth = [clip.label for clip in measured.bank.clips]
     counts = Counter(truth)
-    scored = sorted(label for label, n in counts.items() if n >= ENOUGH_CLIPS)
+    scored = sorted(label for label, n in counts.items() if n >= ENOUGH_CLIPS) or sorted(counts)
     prompts = measured.prompts
     return {
         "clips": len(truth),

