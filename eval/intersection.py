@@ -106,7 +106,8 @@ def _cut_events(truth: TruthAtEdges, relevant: Detections, share: float) -> tupl
     last = last_of_ties(event, threshold)
     event, threshold, covered = event[last], threshold[last], covered[last]
     needed = np.maximum(share * truth.lengths[event] - _FUZZ, _FUZZ)
-    steps = np.diff((covered >= needed).astype(np.intp), prepend=0)
+    steps = (covered >= needed).astype(np.intp)
+    steps[1:] -= steps[:-1].copy()
     changes = np.flatnonzero((steps != 0) & np.isfinite(threshold))
     return threshold[changes], steps[changes]
 

@@ -13,6 +13,7 @@ is read to its end (by PyAV where libsndfile would stop at a guess: MP3 without 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,11 @@ class _Straight(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
+def _name(path: Path) -> bytes | str:
+    """What libsndfile opens: bytes where names are bytes, which need not be text."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
 def open_source(path: Path) -> Source | None:
     """Open a recording with libsndfile; None where it is not a file for libsndfile.
 
@@ -47,7 +53,7 @@ def open_source(path: Path) -> Source | None:
         AudioError: the file is of a kind libsndfile knows, but malformed or without samples.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(_name(path)) as file:
             frames, rate, channels = file.frames, file.samplerate, file.channels
             container, coding, log = file.format, file.subtype, file.extra_info
     except soundfile.LibsndfileError as error:
@@ -74,7 +80,7 @@ def open_source(path: Path) -> Source | None:
 
 def _chunks(path: Path, first: int) -> Iterator[Samples]:
     try:
-        with _Straight(path) as file:
+        with _Straight(_name(path)) as file:
             if first:
                 file.seek(first)
             size = max(1, _CHUNK_SAMPLES // file.channels)
