@@ -197,6 +197,7 @@ def press(event, arguments):  # while the model is being loaded
     if event == "import" and arguments[0] == "torch":
         signal.raise_signal(signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
 sys.addaudithook(press)
 sys.exit(main(["detect", sys.argv[1], "siren"]))
 """
