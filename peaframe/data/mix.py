@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from peaframe.clock import FRAME_RATE
+from peaframe.clock import FRAME_RATE, frame_start_seconds, frames_of_seconds
 from peaframe.data.augment import AugmentConfig, Waveform, augment, fade
 from peaframe.data.soundbank import Bank
 from peaframe.errors import ManifestError
@@ -83,7 +83,7 @@ class Scene:
             edges = np.flatnonzero(np.diff(here))
             for on, off in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
                 if 2 * int(heard[on:off].sum()) >= off - on:
-                    found.append(Event(on / FRAME_RATE, off / FRAME_RATE, label))
+                    found.append(Event(frame_start_seconds(on), frame_start_seconds(off), label))
         return sorted(found)
 
 
@@ -106,7 +106,7 @@ class Mixer:
     def scene(self, index: int, seconds: float) -> Scene:
         """Mix scene `index`, `seconds` long (a whole number of frames)."""
         rng = np.random.default_rng((self.seed, index))
-        samples = round(seconds * FRAME_RATE) * self.hop
+        samples = frames_of_seconds(seconds) * self.hop
         if rng.random() < self.config.single:
             tracks, labels = self._single(samples, rng)
         else:
@@ -202,7 +202,7 @@ def label_tracks(tracks: Sequence[Waveform], labels: Sequence[str], hop: int, co
     total = energies.sum(axis=1, keepdims=True)
     own = energies[:, : len(labels)]
     loud = own > np.maximum(own.max(axis=0, keepdims=True) * 10 ** (-config.floor_db / 10), 1e-12)
-    bridge = round(config.bridge_seconds * FRAME_RATE)
+    bridge = frames_of_seconds(config.bridge_seconds)
     active = np.stack([_bridge(column, bridge) for column in loud.T], axis=1) if labels else loud
     drowned = active & (own < (total - own) * 10 ** (-config.masked_db / 10))
     states = np.where(drowned, UNKNOWN, np.where(active, ACTIVE, INACTIVE)).astype(np.int8)

@@ -60,7 +60,8 @@ class Stitcher:
         self._sum = np.zeros((0, columns), dtype=np.float32)
         self._weight = np.zeros((0, 1), dtype=np.float32)
         self._first = 0  # frame number of the first row
-        self._done: list[NDArray[np.float32]] = []
+        # What is done lies in one array: many small ones would pin the heap, and memory would grow with length.
+        self._done = np.zeros((1 << 14, columns), dtype=np.float32)
 
     def add(self, first: int, values: NDArray[np.float32]) -> None:
         """Add a window.
@@ -71,9 +72,7 @@ class Stitcher:
         """
         ready = max(0, min(first - self._first, len(self._sum)))
         if ready:
-            self._done.append(self._sum[:ready] / self._weight[:ready])
-            self._sum, self._weight = self._sum[ready:], self._weight[ready:]
-            self._first += ready
+            self._finish(ready)
         frames = len(values)
         ramp = np.arange(1, frames + 1, dtype=np.float32)
         weight = np.minimum(np.minimum(ramp, ramp[::-1]), self._overlap + 1)[:, None] / (self._overlap + 1)
@@ -87,8 +86,16 @@ class Stitcher:
 
     def result(self) -> NDArray[np.float32]:
         """All frames, (frames, columns)."""
-        out = np.concatenate((*self._done, self._sum / np.maximum(self._weight, 1e-12)))
-        return out.astype(np.float32)
+        self._finish(len(self._sum))
+        return self._done[: self._first]
+
+    def _finish(self, rows: int) -> None:
+        """Move the first rows to those that are done."""
+        end = self._first + rows
+        if end > len(self._done):
+            self._done = np.pad(self._done, ((0, end), (0, 0)))
+        self._done[self._first : end] = self._sum[:rows] / np.maximum(self._weight[:rows], 1e-12)
+        self._sum, self._weight, self._first = self._sum[rows:], self._weight[rows:], end
 
 
 def window_count(

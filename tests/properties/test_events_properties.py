@@ -80,7 +80,7 @@ def test_an_event_begins_and_ends_on_frame_edges(scores: Scores, options: EventO
 @given(any_scores(), any_options())
 def test_an_event_scores_over_its_threshold(scores: Scores, options: EventOptions) -> None:
     for event in events_from_scores(scores, options):
-        assert event.score is not None
+        assert isinstance(event.score, float)
         assert np.float32(options.threshold) < event.score <= scores[event.label].max()
 
 
