@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from peaframe.clock import HOP_SAMPLES, frame_count
 from peaframe.errors import ModelError
 from peaframe.events import EventOptions
-from peaframe.models.frontend import DECIMATION, ConvFrontEnd, FrontEndConfig
+from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
 from peaframe.models.text import QueryTokenizer, SentenceEncoder, TextConfig
 from peaframe.models.tower import ContrastiveHead, Tower, TowerConfig
 
@@ -170,6 +170,3 @@ class MiniFrameModel(FrameModel):
             raise ModelError("this model has no tokenizer; use encode_tokens, or load it from a folder")
         ids, mask = self.tokenizer(texts)
         return self.encode_tokens(ids.to(self.device), mask.to(self.device))
-
-
-__all__ = ["DECIMATION", "FrameModel", "MiniConfig", "MiniFrameModel", "clip_lengths"]
