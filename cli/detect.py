@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from peaframe import formats
 from peaframe.cli.options import add_event_arguments, event_options, event_summary
 from peaframe.cli.output import check_destinations, print_text, table
+from peaframe.errors import OptionError
 from peaframe.files import atomic_path
 from peaframe.models.names import BUILT_IN
 
@@ -31,7 +32,9 @@ Results go to standard output (or to --output), one line about model, settings a
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `peaframe detect` takes."""
-    parser.add_argument("recording", help="an audio or video file, of any length")
+    parser.add_argument(
+        "recording", help="an audio or video file, of any length, or what `embed` kept (.npz)"
+    )
     parser.add_argument("queries", nargs="+", metavar="QUERY", help='a sound in words, such as "dog barking"')
     parser.add_argument("--model", default=BUILT_IN, metavar="NAME|FOLDER", help="default: %(default)s")
     parser.add_argument(
@@ -75,9 +78,7 @@ def run(args: argparse.Namespace) -> None:
         chosen = "table" if args.output is None else formats.for_path(args.output)
     queries = list(dict.fromkeys(query.strip() for query in args.queries))
     check_destinations(args.recording, output=args.output, scores=args.scores, plot=args.plot)
-    from peaframe import audio
-
-    audio.probe(args.recording)  # a wrong name should not have to wait for the model
+    _check_recording(args)
     if args.plot is not None:
         from peaframe.infer.plot import save_plot  # says so if matplotlib is missing
     from peaframe.infer.detector import load
@@ -93,6 +94,17 @@ def run(args: argparse.Namespace) -> None:
         save_plot(found, args.recording, args.plot)
     _write_events(found, chosen, args.output)
     print(_summary(found, event_summary(options), seconds), file=sys.stderr)
+
+
+def _check_recording(args: argparse.Namespace) -> None:
+    """Refuse a wrong name at once; it should not have to wait for the model."""
+    from peaframe import audio
+    from peaframe.infer.embeddings import SUFFIX
+
+    if not args.recording.lower().endswith(SUFFIX):
+        audio.probe(args.recording)
+    elif args.plot is not None:
+        raise OptionError(f"--plot draws the sound, which {args.recording} does not hold; give the recording")
 
 
 def _write_events(found: Detection, format: str, output: Path | None) -> None:

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from peaframe.cli import detect, models
+from peaframe.cli import detect, embed, models
 from peaframe.errors import OptionError, PeaframeError
 from peaframe.version import __version__
 
-COMMANDS = {"detect": detect, "models": models}
+COMMANDS = {"detect": detect, "embed": embed, "models": models}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,22 +1,95 @@
-"""`peaframe models`: what `--model` can be."""
+"""`peaframe models`: what `--model` can be; fetch a public checkpoint, convert one to the other layout."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
+from pathlib import Path
 
 from peaframe.cli.output import print_text, table
-from peaframe.models.names import MODELS
+from peaframe.errors import OptionError
+from peaframe.models.names import MODELS, ModelName
 
-HELP = "list the models that can be loaded by name"
-EXAMPLES = 'example:\n  peaframe detect street.wav "dog barking" --model peaframe-mini'
+HELP = "list the models that can be loaded by name, download one, or convert a checkpoint"
+EXAMPLES = """examples:
+  peaframe models
+  peaframe models download pe-a-frame-base
+  peaframe models convert runs/mine converted --to original
+  peaframe detect street.wav "dog barking" --model pe-a-frame-base"""
+LAYOUTS = ("transformers", "original")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`peaframe models` takes none."""
+    """Describe `list`, which is also what is done without a word, `download` and `convert`."""
+    parser.add_argument("--json", action="store_true", help="print the list for machines")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="list them", allow_abbrev=False)
+    download = actions.add_parser("download", help="fetch a model into the hub's cache", allow_abbrev=False)
+    download.add_argument("model", help="a name of the list, or owner/name[@revision] on the hub")
+    convert = actions.add_parser(
+        "convert", help="rewrite a published checkpoint in the other layout", allow_abbrev=False
+    )
+    convert.add_argument("source", help="a name or a checkpoint folder")
+    convert.add_argument("folder", type=Path, help="where to put the new one; made if it does not exist")
+    convert.add_argument("--to", choices=LAYOUTS, default=LAYOUTS[0], help="layout (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print name, size, licence and a line about each model."""
-    rows = [(m.name, f"{m.parameters:g} M", m.licence, m.description) for m in MODELS.values()]
-    header = ("name", "parameters", "licence", "description")
-    print_text(table(header, rows, right={"parameters"}))
+    """List, download or convert."""
+    if args.action == "download":
+        _download(args.model)
+    elif args.action == "convert":
+        _convert(args.source, args.folder, args.to)
+    elif args.json:
+        plain = [{**dataclasses.asdict(m), "folder": m.folder and str(m.folder)} for m in MODELS.values()]
+        print_text(json.dumps(plain, indent=2) + "\n")
+    else:
+        _list()
+
+
+def _list() -> None:
+    header = ("name", "parameters", "download", "licence", "here", "description")
+    rows = [
+        (
+            m.name,
+            "" if m.parameters is None else f"{m.parameters:g} M",
+            "" if m.gigabytes is None else f"{m.gigabytes:.1f} GB",
+            m.licence,
+            "yes" if _is_here(m) else "no",
+            m.description,
+        )
+        for m in MODELS.values()
+    ]
+    print_text(table(header, rows, right={"parameters", "download"}))
+
+
+def _is_here(model: ModelName) -> bool:
+    from peaframe.models import hub
+
+    return model.hub_id is None or hub.cached(model.hub_id, model.revision) is not None
+
+
+def _download(name: str) -> None:
+    from peaframe.models import hub
+    from peaframe.models.load import hub_address
+
+    print_text(f"{name}: {hub.fetch(*hub_address(name))}\n")
+
+
+def _convert(source: str, folder: Path, layout: str) -> None:
+    from peaframe.models import checkpoint
+    from peaframe.models.load import find, read_pe, save_pe
+    from peaframe.models.published import layout_of
+
+    origin, _ = find(source)
+    values = checkpoint.read_values(origin)
+    own = layout_of(values)
+    if own is None:
+        raise OptionError(f"{origin}: no published PE checkpoint, only those have another layout")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OptionError(f"{folder}: is there already, expected a new or empty folder")
+    tokenizer = origin / "tokenizer.json"
+    words = tokenizer.read_text(encoding="utf-8") if tokenizer.is_file() else None
+    save_pe(read_pe(origin, values), folder, layout, words)
+    print_text(f"{folder}: {source} in the layout of {layout} (it was in that of {own})\n")

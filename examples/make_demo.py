@@ -53,7 +53,7 @@ HISS = "vinyl_hiss.flac"
 DOG = Clip("LRBark_1_LA_cut.ogg", "dog barking", start=0.5)
 CROW = Clip("misc_crow.flac", "crow cawing")
 PHONE = Clip("telephone.ogg", "telephone ringing", end=1.8, fade=0.15)
-GUITAR = Clip("guit_e_fifths.flac", "electric guitar", end=2.5, fade=0.15)
+GUITAR = Clip("guit_e_fifths.flac", "guitar playing", end=2.5, fade=0.15)
 LONG_PROMPT = Clip("confbridge-only-one.wav", "woman speaking")
 SHORT_PROMPT = Clip("vm-star-cancel.wav", "woman speaking")
 

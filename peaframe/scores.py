@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peaframe import clock
-from peaframe.errors import FormatError, OptionError
-from peaframe.files import atomic_path
+from peaframe.archive import Arrays, load_arrays, save_arrays
+from peaframe.errors import OptionError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _FORMAT = "peaframe-scores"
 _VERSION = 1
-# What numpy, zipfile and json raise when a file is no archive of ours or has flipped bits.
-_DAMAGE = (KeyError, TypeError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,17 +103,14 @@ class Scores:
         Raises:
             FormatError: The file cannot be written there.
         """
-        with atomic_path(path) as part, part.open("wb") as file:
-            np.savez(
-                file,
-                format=np.array(_FORMAT),
-                version=np.array(_VERSION),
-                values=self.values,
-                labels=np.array(self.labels, dtype=np.str_),
-                start=np.array(self.start),
-                duration=np.array(self.duration),
-                meta=np.array(json.dumps(dict(self.meta))),
-            )
+        arrays = {
+            "values": self.values,
+            "labels": np.array(self.labels, dtype=np.str_),
+            "start": np.array(self.start),
+            "duration": np.array(self.duration),
+            "meta": np.array(json.dumps(dict(self.meta))),
+        }
+        save_arrays(path, _FORMAT, _VERSION, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:
@@ -126,31 +119,17 @@ class Scores:
         Raises:
             FormatError: The file is missing, damaged, or no scores.
         """
-        hint = "expected a file written by Scores.save"
-        try:
-            with Path(path).open("rb") as file:
-                if not zipfile.is_zipfile(file):  # numpy would also take a lone array
-                    raise FormatError(f"{path}: not a scores file, or a damaged one; {hint}")
-                file.seek(0)
-                with np.load(file, allow_pickle=False) as stored:
-                    if str(stored["format"]) != _FORMAT or int(stored["version"]) != _VERSION:
-                        raise FormatError(
-                            f"{path}: {str(stored['format'])!r} version {stored['version']}, "
-                            f"expected {_FORMAT!r} version {_VERSION}; use the peaframe that wrote it"
-                        )
-                    return cls(
-                        values=stored["values"],
-                        labels=tuple(stored["labels"].tolist()),
-                        start=float(stored["start"]),
-                        duration=float(stored["duration"]),
-                        meta=json.loads(str(stored["meta"])),
-                    )
-        except OSError as error:
-            raise FormatError(f"{path}: cannot read scores ({error.strerror}); {hint}") from error
-        except OptionError as error:
-            raise FormatError(f"{path}: {error}") from error
-        except _DAMAGE as error:
-            raise FormatError(f"{path}: not a scores file, or a damaged one; {hint}") from error
+
+        def make(stored: Arrays) -> Scores:
+            return cls(
+                values=stored["values"],
+                labels=tuple(stored["labels"].tolist()),
+                start=float(stored["start"]),
+                duration=float(stored["duration"]),
+                meta=json.loads(str(stored["meta"])),
+            )
+
+        return load_arrays(path, _FORMAT, _VERSION, "a scores file", make, "Scores.save")
 
     def to_table(self) -> pd.DataFrame:
         """The scores as a table of `sed_scores_eval`: columns onset, offset, then one for each label.

@@ -20,7 +20,7 @@ from typing import Any
 import peaframe
 from peaframe.errors import OptionError, PeaframeError
 from peaframe.eval.bank import SCENES, measure, report, tune
-from peaframe.models.load import write_text
+from peaframe.models.checkpoint import write_text
 from peaframe.recipes.mini import PROMPTS
 
 

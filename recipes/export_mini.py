@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from peaframe.errors import ModelError, PeaframeError
+from peaframe.models.checkpoint import write_text
 from peaframe.models.frame import MiniFrameModel
-from peaframe.models.load import load_model, save_model, write_text
+from peaframe.models.load import load_model, save_model
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

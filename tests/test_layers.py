@@ -20,15 +20,17 @@ FLOORS = {
     "clock": 0,
     "events": 0,
     "spans": 0,
+    "archive": 0,
     "scores": 0,
     "audio": 0,
     "files": 0,
     "formats": 0,
-    "models": 1,
-    "infer": 2,
-    "losses": 2,
-    "data": 2,
-    "train": 2,
+    "codec": 1,
+    "models": 2,
+    "infer": 3,
+    "losses": 3,
+    "data": 3,
+    "train": 3,
 }
 LEARNING = ("losses", "data", "train")
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "torchaudio", "matplotlib"}

@@ -141,7 +141,7 @@ def test_what_is_no_scores_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(FormatError, match=f"{name}: not a scores file, or a damaged one"):
             Scores.load(tmp_path / name)
     for name in ("missing.npz", ""):
-        with pytest.raises(FormatError, match="cannot read scores"):
+        with pytest.raises(FormatError, match="cannot read a scores file"):
             Scores.load(tmp_path / name)
 
 

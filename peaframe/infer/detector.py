@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from peaframe import audio, formats
-from peaframe.clock import frame_count, samples_of_seconds, seconds_of_samples
+from peaframe.clock import (
+    frame_at,
+    frame_count,
+    frame_start_seconds,
+    samples_of_seconds,
+    seconds_of_samples,
+)
 from peaframe.errors import AudioError, ModelError, OptionError
 from peaframe.events import Event, EventOptions, events_from_scores
+from peaframe.infer.embeddings import SUFFIX, Embeddings
 from peaframe.infer.windows import OVERLAP_FRAMES, WINDOW_FRAMES, Stitcher, window_count, windows
 from peaframe.models.frame import FrameModel
 from peaframe.models.load import load_model
@@ -91,7 +98,7 @@ class Detector:
         """Find when each described sound is heard.
 
         Args:
-            source: an audio or video file, or mono samples (samples,) at 48 kHz.
+            source: an audio or video file, mono samples (samples,) at 48 kHz, or a `.npz` file of embeddings.
             queries: descriptions such as "dog barking"; a repeated one counts once.
             options: how scores become events, for all queries or by query; None takes the model's own.
             start: where to begin, in seconds; times in the result still count from the recording's start.
@@ -134,7 +141,90 @@ class Detector:
     ) -> Scores:
         """The probabilities alone; arguments and errors as in `detect`."""
         words = _checked(queries)
-        texts = self._embed(words)
+        texts = self._texts_of(words)
+        kept = _load_embeddings(source)
+        if kept is not None:
+            return self.score_embeddings(kept, words, start=start, end=end)
+        stitcher = Stitcher(len(words))
+        heard = self._listen(source, start, end, progress, stitcher, lambda x: self.model.score(x, texts))
+        values = _sigmoid(stitcher.result()[: frame_count(heard)])
+        return Scores(values, tuple(words), start or 0.0, seconds_of_samples(heard), self._meta())
+
+    def embed(
+        self,
+        source: str | Path | NDArray[np.floating[Any]],
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        progress: bool = False,
+    ) -> Embeddings:
+        """What the model hears, to be scored against any query later; arguments and errors as in `detect`.
+
+        It is held in memory, 2 * dim bytes a frame: 46 MB an hour with peaframe-mini.
+        """
+        stitcher = Stitcher(self._texts_of(["sound"]).shape[1], dtype=np.float16)
+        heard = self._listen(source, start, end, progress, stitcher, lambda x: x)
+        values = stitcher.result()[: frame_count(heard)].astype(np.float16)
+        name = str(source) if isinstance(source, (str, Path)) else "array"
+        seconds = seconds_of_samples(heard)
+        return Embeddings(values, self.model.name, self.model.fingerprint(), start or 0.0, seconds, name)
+
+    @torch.inference_mode()
+    def score_embeddings(
+        self,
+        embeddings: Embeddings,
+        queries: Sequence[str],
+        *,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> Scores:
+        """Probabilities from what `embed` kept, equal to those from the audio up to half precision.
+
+        Raises:
+            OptionError: another model made the embeddings, or they do not reach from `start` to `end`.
+        """
+        if embeddings.fingerprint != self.model.fingerprint():
+            raise OptionError(
+                f"these embeddings were made by {embeddings.model} ({embeddings.fingerprint}), "
+                f"this model is {self.model.name} ({self.model.fingerprint()}); use --model {embeddings.model}"
+            )
+        words = _checked(queries)
+        texts = self._texts_of(words)
+        last = embeddings.start + embeddings.duration
+        begin, stop = embeddings.start if start is None else start, last if end is None else min(end, last)
+        if not embeddings.start <= begin < stop:
+            raise OptionError(
+                f"got start {start} s and end {end} s, the embeddings reach from {embeddings.start:g} to {last:g} s"
+            )
+        first = frame_at(begin - embeddings.start)
+        began = embeddings.start + frame_start_seconds(first)
+        seconds = stop - began
+        rows = embeddings.values[first : first + frame_count(samples_of_seconds(seconds))]
+        parts = [
+            self.model.score(torch.from_numpy(part).to(self.device, texts.dtype)[None], texts)[0]
+            .cpu()
+            .numpy()
+            for part in np.array_split(rows, -(-len(rows) // 10_000))
+        ]
+        return Scores(_sigmoid(np.concatenate(parts)), tuple(words), began, seconds, self._meta())
+
+    def _meta(self) -> dict[str, str]:
+        return {"model": self.model.name, "peaframe": __version__}
+
+    def _listen(
+        self,
+        source: str | Path | NDArray[np.floating[Any]],
+        start: float | None,
+        end: float | None,
+        progress: bool,
+        stitcher: Stitcher,
+        use: Callable[[torch.Tensor], torch.Tensor],
+    ) -> int:
+        """Run all windows through the model and what `use` makes of the frames into the stitcher.
+
+        Returns:
+            How many samples were heard.
+        """
         blocks, expected = _open(source, start, end)
         heard = 0
 
@@ -144,18 +234,15 @@ class Detector:
                 heard += len(block)
                 yield block
 
-        stitcher = Stitcher(len(words))
         total = window_count(expected) if expected else None
         with tqdm(total=total, desc="listen", unit="window", disable=None if progress else True) as bar:
             for batch in _batches(windows(counted()), BATCH_WINDOWS):
-                for (first, _), values in zip(batch, self._run([x for _, x in batch], texts), strict=True):
+                for (first, _), values in zip(batch, self._run([x for _, x in batch], use), strict=True):
                     stitcher.add(first, values)
                 bar.update(len(batch))
-        values = stitcher.result()[: frame_count(heard)]
-        meta = {"model": self.model.name, "peaframe": __version__}
-        return Scores(values, tuple(words), start or 0.0, seconds_of_samples(heard), meta)
+        return heard
 
-    def _embed(self, words: list[str]) -> torch.Tensor:
+    def _texts_of(self, words: list[str]) -> torch.Tensor:
         """Text embeddings (queries, dim), each computed once."""
         new = [word for word in words if word not in self._texts]
         with torch.inference_mode():
@@ -165,21 +252,35 @@ class Detector:
         return torch.stack([self._texts[word] for word in words])
 
     @torch.inference_mode()
-    def _run(self, clips: list[NDArray[np.float32]], texts: torch.Tensor) -> list[NDArray[np.float32]]:
-        """Probabilities (frames, queries) of each clip."""
+    def _run(
+        self, clips: list[NDArray[np.float32]], use: Callable[[torch.Tensor], torch.Tensor]
+    ) -> list[NDArray[np.float32]]:
+        """What `use` makes of the frames of each clip, (frames, columns)."""
         longest = max(len(clip) for clip in clips)
         waveform = torch.zeros(len(clips), longest)
         for row, clip in zip(waveform, clips, strict=True):
             row[: len(clip)] = torch.from_numpy(clip)
         lengths = torch.tensor([len(clip) for clip in clips])
         frames = self.model.encode_audio(waveform.to(self.device), lengths)
-        scores = torch.sigmoid(self.model.score(frames, texts)).float().cpu().numpy()
-        return [row[: frame_count(len(clip))] for row, clip in zip(scores, clips, strict=True)]
+        values = use(frames).float().cpu().numpy()
+        return [row[: frame_count(len(clip))] for row, clip in zip(values, clips, strict=True)]
 
 
 def load(name: str | Path = BUILT_IN, device: str = "auto") -> Detector:
     """Load a model by name or folder and make it a `Detector`; see `load_model` and `Detector` for errors."""
     return Detector(load_model(name), device)
+
+
+def _load_embeddings(source: str | Path | NDArray[np.floating[Any]]) -> Embeddings | None:
+    """The embeddings in a file that holds some, by its suffix; None for anything else."""
+    if isinstance(source, (str, Path)) and Path(source).suffix.lower() == SUFFIX and Path(source).is_file():
+        return Embeddings.load(source)
+    return None
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = torch.sigmoid(torch.from_numpy(logits)).numpy()
+    return values
 
 
 def _checked(queries: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ overlap, their scores are cross-faded. Only a few windows of audio are held at a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,13 +56,19 @@ def windows(
 class Stitcher:
     """Puts the scores of windows together; a frame is done once no later window can reach it."""
 
-    def __init__(self, columns: int, overlap_frames: int = OVERLAP_FRAMES) -> None:
+    def __init__(
+        self,
+        columns: int,
+        overlap_frames: int = OVERLAP_FRAMES,
+        dtype: type[np.floating[Any]] = np.float32,
+    ) -> None:
+        """Take the number of columns, the overlap of the windows, and the type in which what is done is kept."""
         self._overlap = overlap_frames
         self._sum = np.zeros((0, columns), dtype=np.float32)
         self._weight = np.zeros((0, 1), dtype=np.float32)
         self._first = 0  # frame number of the first row
         # What is done lies in one array: many small ones would pin the heap, and memory would grow with length.
-        self._done = np.zeros((1 << 14, columns), dtype=np.float32)
+        self._done: NDArray[np.floating[Any]] = np.zeros((1 << 14, columns), dtype=dtype)
 
     def add(self, first: int, values: NDArray[np.float32]) -> None:
         """Add a window.
@@ -84,7 +91,7 @@ class Stitcher:
         self._sum[rows] += weight * values
         self._weight[rows] += weight
 
-    def result(self) -> NDArray[np.float32]:
+    def result(self) -> NDArray[Any]:
         """All frames, (frames, columns)."""
         self._finish(len(self._sum))
         return self._done[: self._first]

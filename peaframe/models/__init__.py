@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from peaframe.models.frame import FrameModel
-    from peaframe.models.load import load_model
+    from peaframe.models.load import load_audio_video_model, load_model
 
-_HOMES = {"FrameModel": "peaframe.models.frame", "load_model": "peaframe.models.load"}
+_HOMES = {
+    "FrameModel": "peaframe.models.frame",
+    "load_audio_video_model": "peaframe.models.load",
+    "load_model": "peaframe.models.load",
+}
 
-__all__ = ["FrameModel", "load_model"]
+__all__ = ["FrameModel", "load_audio_video_model", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ is the logit of "this sound is heard now" (PE-A-Frame, arXiv 2512.19687).
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -30,11 +31,13 @@ class FrameModel(nn.Module, ABC):
         name: the name it was loaded by.
         logit_scale: what the dot product is multiplied with, shape ().
         logit_bias: what is added then, shape ().
+        tokenizer: turns queries into token ids; None in a checkpoint without one.
         event_options: how its scores best become events, found on development data.
     """
 
     name: str = ""
     event_options: EventOptions = EventOptions()
+    tokenizer: QueryTokenizer | None
     logit_scale: Tensor
     logit_bias: Tensor
 
@@ -58,9 +61,14 @@ class FrameModel(nn.Module, ABC):
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Embed token ids (texts, tokens) with their attention mask: (texts, dim)."""
 
-    @abstractmethod
     def encode_text(self, texts: list[str]) -> Tensor:
         """Embed queries: (texts, dim). Raises ModelError for a query that is empty or far too long."""
+        if self.tokenizer is None:
+            raise ModelError(
+                "this model has no tokenizer; put a tokenizer.json into its folder, or use encode_tokens"
+            )
+        ids, mask = self.tokenizer(texts)
+        return self.encode_tokens(ids.to(self.device), mask.to(self.device))
 
     def score(self, frames: Tensor, texts: Tensor) -> Tensor:
         """Logits of every query in every frame.
@@ -73,6 +81,15 @@ class FrameModel(nn.Module, ABC):
             (batch, frames, texts): dot product * scale + bias; its sigmoid is a probability.
         """
         return frames @ texts.T * self.logit_scale + self.logit_bias
+
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that differ between differently trained models: of all tensors outside big towers."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            if "head" in name or name.startswith("logit_"):
+                digest.update(name.encode())
+                digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def device(self) -> torch.device:
@@ -147,8 +164,15 @@ class MiniFrameModel(FrameModel):
 
     def encode_decimated(self, waveform: Tensor) -> Tensor:
         """Embed clips of one length already at 16 kHz, (batch, samples): (batch, ceil(samples / 640), dim)."""
-        features, _ = self.front(waveform)
+        return self.encode_features(self.front(waveform)[0])
+
+    def encode_features(self, features: Tensor) -> Tensor:
+        """Embed what the front end gives, (batch, frames, width): (batch, frames, dim) of unit length."""
         frames, _ = self.tower(features)
+        return self.embed(frames)
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """Map what the tower gives, (batch, frames, width), into the shared space, at unit length."""
         return F.normalize(self.audio_head(frames), dim=-1)
 
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -163,10 +187,3 @@ class MiniFrameModel(FrameModel):
     def project_sentences(self, sentences: Tensor) -> Tensor:
         """Map sentence vectors (texts, width) into the shared space, (texts, dim), at unit length."""
         return F.normalize(self.text_head(sentences), dim=-1)
-
-    def encode_text(self, texts: list[str]) -> Tensor:
-        """See `FrameModel.encode_text`."""
-        if self.tokenizer is None:
-            raise ModelError("this model has no tokenizer; use encode_tokens, or load it from a folder")
-        ids, mask = self.tokenizer(texts)
-        return self.encode_tokens(ids.to(self.device), mask.to(self.device))

@@ -2,13 +2,16 @@
 
 A log-mel spectrogram at 16 kHz goes through a MobileNet-v1 (the layout of YAMNet, Google, Apache-2.0, whose
 published weights training starts from). Its layers run at 25, 12.5 and 6.25 frames a second; feature maps of
-several depths are interpolated to the 25 Hz grid and added, as a feature pyramid does (arXiv 1612.03144): the deep
-ones know what is heard, the shallow ones when.
+several depths are interpolated to the 25 Hz grid and joined: the deep ones know AudioSet's classes, the middle ones
+carry more of what tells other sounds apart, the shallow ones when something happens. Each channel goes on as its
+value in the frame and as its mean and standard deviation over the second around it, standardised.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +29,10 @@ DECIMATION = 3
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 _LAST_STRIDE = 11  # index of the block whose time stride is replaced by dilation, for 6.25 Hz deep features
-TAPS = {2: 16, 4: 8, 10: 4, 12: 2}  # block index -> mel rows left there
+TAPS = (2, 4, 8, 10, 12)  # blocks whose maps are used
+AROUND = 25  # frames that mean and deviation are taken over
+CHANNELS = BANDS * SPECTRA_PER_FRAME + sum(WIDTHS[i] for i in TAPS)
+_LIMIT = 10.0  # a standardised value is held within this many deviations
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,11 @@ class FrontEndConfig:
 
     Attributes:
         width: channels of the feature vectors it gives.
-        shallow_channels: channels the shallowest map is squeezed to before its mel rows are laid side by side.
+        dropout: share of the channels left out in training, the same ones in all frames of a scene.
     """
 
     width: int
-    shallow_channels: int = 16
+    dropout: float = 0.0
 
 
 def decimator() -> Tensor:
@@ -104,8 +110,54 @@ def to_frame_grid(x: Tensor, frames: int, step: int, centre: int) -> Tensor:
     return x[:, left] * (1 - share) + x[:, right] * share
 
 
+class Standardize(nn.Module):
+    """Shift and scale every channel to mean 0 and deviation 1 over the training data, and cut off what is far out."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+
+    def fit(self, parts: Iterable[Tensor]) -> None:
+        """Take mean and deviation from feature vectors, in parts of shape (frames, channels)."""
+        count, total, squares = 0, torch.zeros_like(self.mean).double(), torch.zeros_like(self.mean).double()
+        for part in parts:
+            count += len(part)
+            total += part.double().sum(dim=0)
+            squares += part.double().square().sum(dim=0)
+        mean = total / max(count, 1)
+        self.mean.copy_(mean)
+        self.deviation.copy_((squares / max(count, 1) - mean.square()).clamp(min=1e-6).sqrt())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., channels) to the same shape."""
+        scale = 1 / self.deviation
+        return torch.addcmul(-self.mean * scale, x, scale).clamp(-_LIMIT, _LIMIT)
+
+
+def with_surroundings(x: Tensor) -> Tensor:
+    """Join to every frame its channels' mean and standard deviation over the second around it.
+
+    Args:
+        x: (batch, frames, channels) float32.
+
+    Returns:
+        (batch, frames, 3 * channels); at the ends, only frames that exist count.
+    """
+    y = x.transpose(1, 2)
+    pool = functools.partial(
+        F.avg_pool1d, kernel_size=AROUND, stride=1, padding=AROUND // 2, count_include_pad=False
+    )
+    mean = pool(y)
+    deviation = (pool(y.square()) - mean.square()).clamp(min=1e-8).sqrt()
+    return torch.cat((y, mean, deviation), dim=1).transpose(1, 2)
+
+
 class ConvFrontEnd(nn.Module):
-    """Log-mel, MobileNet blocks, feature pyramid."""
+    """Log-mel, MobileNet blocks, their maps joined on the frame grid."""
 
     lowpass: Tensor
 
@@ -118,14 +170,9 @@ class ConvFrontEnd(nn.Module):
         inputs = (32, *WIDTHS[:-1])
         self.depthwise = nn.ModuleList(nn.Conv2d(c, c, 3, groups=c) for c in inputs)
         self.pointwise = nn.ModuleList(nn.Conv2d(c, d, 1) for c, d in zip(inputs, WIDTHS, strict=True))
-        self.squeeze = nn.Conv2d(WIDTHS[2], config.shallow_channels, 1)
-        sizes = [TAPS[2] * config.shallow_channels, *(WIDTHS[i] for i in TAPS if i != 2)]
-        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes)
-        self.merge = nn.ModuleList(nn.Linear(size, config.width) for size in sizes)
-        self.spectra_norm = nn.LayerNorm(BANDS * SPECTRA_PER_FRAME)
-        self.spectra = nn.Linear(BANDS * SPECTRA_PER_FRAME, config.width)
-        for layer in (self.spectra, *self.merge[:2]):  # the deep maps lead at first
-            nn.init.zeros_(layer.weight)
+        self.standardize = Standardize(3 * CHANNELS)
+        self.dropout = nn.Dropout1d(config.dropout)
+        self.merge = nn.Linear(3 * CHANNELS, config.width)
         self._held = False
 
     def hold(self, held: bool) -> None:
@@ -154,26 +201,45 @@ class ConvFrontEnd(nn.Module):
 
     def from_log_mel(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """The same from a log-mel spectrogram (batch, 4 frames, 64)."""
-        frames = mel.shape[1] // SPECTRA_PER_FRAME
-        out = self.spectra(self.spectra_norm(mel.reshape(mel.shape[0], frames, -1)))
-        deep = out
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._held):
-            taps = self._taps(mel)
-        for (index, step, centre, x), norm, merge in zip(taps, self.norms, self.merge, strict=True):
-            if index == 2:
-                flat = F.relu(self.squeeze(x)).permute(0, 2, 1, 3).flatten(2)
-            else:
-                flat = x.mean(dim=3).transpose(1, 2)
-            deep = to_frame_grid(flat, frames, step, centre)
-            out = out + merge(norm(deep))
-        return out, deep
+        features, deep = self.features(mel)
+        return self.project(features), deep
 
-    def _taps(self, mel: Tensor) -> list[tuple[int, int, int, Tensor]]:
-        """Run the blocks; give (block, spectra between entries, centre of entry 0, map) of each tap."""
+    def project(self, features: Tensor) -> Tensor:
+        """Map what `features` gives, (batch, frames, 3 * CHANNELS), to (batch, frames, width)."""
+        kept = self.dropout(self.standardize(features).transpose(1, 2)).transpose(1, 2)
+        out: Tensor = self.merge(kept)
+        return out
+
+    def features(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """What the maps hold, frame by frame, from a log-mel spectrogram (batch, 4 frames, 64).
+
+        Returns:
+            The joined maps with their surroundings (batch, frames, 3 * CHANNELS) and the deepest map (batch,
+            frames, 1024), float32.
+        """
+        frames = mel.shape[1] // SPECTRA_PER_FRAME
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._held):
+            maps = [
+                to_frame_grid(x.float().mean(dim=3).transpose(1, 2), frames, step, centre)
+                for step, centre, x in self.maps(mel)
+            ]
+            joined = torch.cat((mel.reshape(mel.shape[0], frames, -1), *maps), dim=-1)
+            return with_surroundings(joined), maps[-1]
+
+    def maps(self, mel: Tensor, taps: Collection[int] = TAPS) -> list[tuple[int, int, Tensor]]:
+        """Run the blocks, as far as the last tap.
+
+        Args:
+            mel: log-mel spectrogram (batch, spectra, 64).
+            taps: numbers of the blocks whose maps are wanted.
+
+        Returns:
+            For each tap: spectra between entries, centre of entry 0, map (batch, channels, entries, mel rows).
+        """
         x = mel[:, None].contiguous(memory_format=torch.channels_last)
         x = F.relu(F.conv2d(F.pad(x, (0, 1, 0, 1)), self.conv1.weight, self.conv1.bias, stride=2))
         step, centre, dilation = 2, 1, 1
-        taps = []
+        found = []
         for i, (depthwise, pointwise) in enumerate(zip(self.depthwise, self.pointwise, strict=True)):
             stride = STRIDES[i]
             time_stride = 1 if i == _LAST_STRIDE else stride
@@ -187,9 +253,11 @@ class ConvFrontEnd(nn.Module):
             else:
                 x = _depthwise(x, depthwise, (1, 1), (dilation, 1), dilation)
             x = F.relu(pointwise(F.relu(x)))
-            if i in TAPS:
-                taps.append((i, step, centre, x))
-        return taps
+            if i in taps:
+                found.append((step, centre, x))
+            if i == max(taps):
+                break
+        return found
 
 
 def _depthwise(

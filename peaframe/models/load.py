@@ -1,4 +1,4 @@
-"""Checkpoint folders <-> models: `config.json`, `model.safetensors`, `tokenizer.json`, nothing pickled."""
+"""Names and checkpoint folders <-> models: peaframe's own, and published PE ones in either layout."""
 
 from __future__ import annotations
 
@@ -6,86 +6,130 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
 from peaframe.config import build
 from peaframe.errors import CheckpointError, ConfigError, ModelError, OptionError
 from peaframe.events import EventOptions
-from peaframe.files import atomic_path
+from peaframe.models import checkpoint, hub, layouts
+from peaframe.models.audio_video import PEAudioVideoConfig, PEAudioVideoModel
+from peaframe.models.checkpoint import write_tensors, write_text
 from peaframe.models.frame import FrameModel, MiniConfig, MiniFrameModel
-from peaframe.models.names import BUILT_IN, MODELS
+from peaframe.models.names import BUILT_IN, MODELS, ModelName
+from peaframe.models.pe_frame import PEFrameConfig, PEFrameModel
+from peaframe.models.published import PEConfig, layout_of, read_published, write_published
 from peaframe.models.text import QueryTokenizer
 
 FORMAT = 1
+REFERENCE_OPTIONS = EventOptions(threshold=0.3)  # of PEAudioFrame.forward: how it was chosen is not published
+PEModel = PEFrameModel | PEAudioVideoModel
+# What published checkpoints hold beside what the models compute with, by peaframe's names or behind `unknown.`.
+_FOR_NOTHING = re.compile(
+    r"text\.final_norm\.|text\.layers\.\d+\.|unknown\.(.*\.bottleneck\.out_proj\.|.*logit_(scale|bias)$"
+    r"|audio_visual_model\.visual_model\.pe_encoder\.|video_model\.video_encoder\.embedder\.vision_model\.)"
+)
 
 
 def load_model(name_or_folder: str | Path = BUILT_IN) -> FrameModel:
     """Load a frame model, ready to run on the CPU.
 
     Args:
-        name_or_folder: a name that `peaframe models` lists, or a checkpoint folder.
+        name_or_folder: a name that `peaframe models` lists, a checkpoint folder (peaframe's own, or a published
+            PE-A-Frame in the layout of transformers or of perception_models), or a hub id such as
+            `facebook/pe-a-frame-base`, with `@revision` behind it if need be. What is not on this machine is fetched.
 
     Raises:
-        ModelError: no such name and no such folder.
+        ModelError: no such name and no such folder, or a model of whole clips.
         CheckpointError: the folder is incomplete, or its weights do not fit its configuration.
     """
-    known = MODELS.get(str(name_or_folder))
-    folder = known.folder if known else Path(name_or_folder)
-    if known is None and not os.path.isdir(folder):
-        near = difflib.get_close_matches(str(name_or_folder), MODELS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ModelError(
-            f"unknown model {str(name_or_folder)!r}; {hint}expected {', '.join(MODELS)} or a checkpoint folder"
-        )
-    model = _read(folder)
-    model.name = known.name if known else str(folder)
-    model.event_options = read_event_options(folder)
+    folder, name = find(name_or_folder)
+    values = checkpoint.read_values(folder)
+    model: FrameModel
+    if layout_of(values) is None:
+        model = _read_mini(folder, values)
+    else:
+        published = read_pe(folder, values)
+        if isinstance(published, PEAudioVideoModel):
+            raise ModelError(
+                f"{name} embeds whole clips (PE-AV), expected a frame model; use load_audio_video_model"
+            )
+        model = published
+    model.name = name
+    plain = EventOptions() if layout_of(values) is None else REFERENCE_OPTIONS
+    model.event_options = read_event_options(folder, plain)
     return model.eval()
 
 
-def _read(folder: Path) -> FrameModel:
-    config = read_config(folder)
-    tokenizer = QueryTokenizer(_part(folder, "tokenizer.json"), config.text.max_tokens)
-    weights = _part(folder, "model.safetensors")
+def load_audio_video_model(name_or_folder: str | Path) -> PEAudioVideoModel:
+    """Load a PE-AV model, ready to run on the CPU; arguments and errors as for `load_model`."""
+    folder, name = find(name_or_folder)
+    values = checkpoint.read_values(folder)
+    model = None if layout_of(values) is None else read_pe(folder, values)
+    if not isinstance(model, PEAudioVideoModel):
+        raise ModelError(f"{name} is a frame model, expected one of whole clips (PE-AV); use load_model")
+    model.name = name
+    return model.eval()
+
+
+def find(name_or_folder: str | Path) -> tuple[Path, str]:
+    """The folder of a model and the name to call it by; a hub model that is not in the cache is fetched."""
+    name = str(name_or_folder)
+    known = MODELS.get(name)
+    if known is not None and known.folder is not None:
+        return known.folder, name
+    if known is None and os.path.isdir(name_or_folder):
+        return Path(name_or_folder), name
+    hub_id, revision = hub_address(name)
+    if (folder := hub.cached(hub_id, revision)) is not None:
+        return folder, name
     try:
-        tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{weights}: not a readable safetensors file ({error})") from error
+        return hub.fetch(hub_id, revision), name
+    except ModelError as error:
+        where = "is not on this machine" if known else "is no folder here"
+        raise ModelError(f"{name} {where}, and {error}") from error
+
+
+def hub_address(name: str) -> tuple[str, str]:
+    """Hub id and revision of a model's name, or of `owner/name` or `owner/name@revision`."""
+    known = MODELS.get(name)
+    if known is not None and known.hub_id is not None:
+        return known.hub_id, known.revision
+    if isinstance(known, ModelName):
+        raise ModelError(f"{name} is built in, there is nothing to fetch")
+    match = re.fullmatch(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?", name)
+    if match is None or os.path.isdir(match[1].split("/")[0]):  # a folder here, its name not quite right
+        near = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ModelError(
+            f"unknown model {name!r}; {hint}expected {', '.join(MODELS)}, a checkpoint folder, or a hub id"
+        )
+    return match[1], match[2] or "main"
+
+
+def _read_mini(folder: Path, values: dict[str, Any]) -> MiniFrameModel:
+    config = read_config(folder, values)
+    tokenizer = QueryTokenizer(checkpoint.part(folder, "tokenizer.json"), config.text.max_tokens)
+    tensors = {name: tensor.float() for name, tensor in checkpoint.read_weights(folder).items()}
     with torch.device("meta"):
         model = MiniFrameModel(config, tokenizer)
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    missing, surplus = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-    if missing or surplus:
-        raise CheckpointError(
-            f"{weights}: does not fit config.json; missing {missing[:3]}, not expected {surplus[:3]}"
-        )
-    for name, shape in expected.items():
-        if tensors[name].shape != shape:
-            got = tuple(tensors[name].shape)
-            raise CheckpointError(f"{weights}: {name} has shape {got}, config.json expects {tuple(shape)}")
+    checkpoint.check_fit(folder, tensors, {name: t.shape for name, t in model.state_dict().items()})
     model = MiniFrameModel(config, tokenizer)
     model.load_state_dict(tensors)
     return model
 
 
-def read_config(folder: Path) -> MiniConfig:
-    """Read a checkpoint's `config.json`; refuses other kinds of model and unknown keys by name."""
-    path = _part(folder, "config.json")
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        kind, number = values.pop("model_type"), values.pop("format")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path}: no model configuration ({error!r}); expected model_type and format"
-        ) from error
+def read_config(folder: Path, values: dict[str, Any]) -> MiniConfig:
+    """A mini model's configuration from the content of its `config.json`; refuses other kinds and unknown keys."""
+    path, values = folder / "config.json", dict(values)
+    kind, number = values.pop("model_type", None), values.pop("format", None)
     if kind != "peaframe_mini" or number != FORMAT:
         raise CheckpointError(
-            f"{path}: got model_type {kind!r} of format {number!r}, expected 'peaframe_mini' of format {FORMAT}"
+            f"{path}: got model_type {kind!r} of format {number!r}, expected 'peaframe_mini' of format {FORMAT}, "
+            "'pe_audio', 'pe_audio_video', or a configuration of perception_models"
         )
     try:
         return build(MiniConfig, values)
@@ -93,11 +137,77 @@ def read_config(folder: Path) -> MiniConfig:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def read_event_options(folder: Path) -> EventOptions:
-    """Read a checkpoint's `events.json`, how its scores become events; without the file, the plain defaults."""
+def read_pe(folder: Path, values: dict[str, Any]) -> PEModel:
+    """A published PE model in float32 from its folder and the content of its `config.json`."""
+    config = read_published(folder / "config.json", values)
+    tokenizer = None
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = QueryTokenizer(folder / "tokenizer.json", config.text.max_tokens)
+    read = checkpoint.read_weights(folder)
+    prefixes = _prefixes(config, layout_of(values) or "")
+    tensors = {n: t.float() for n, t in layouts.read_layout(read, prefixes, _heads(config)).items()}
+    projection = tensors.get("video.proj.weight")
+    if isinstance(config, PEAudioVideoConfig) and config.video.features is None and projection is not None:
+        # an image encoder of another size than the public one; its configuration lies with its weights
+        config = dataclasses.replace(
+            config, video=dataclasses.replace(config.video, features=projection.shape[1])
+        )
+    with torch.device("meta"):
+        model = _build(config, tokenizer)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    ignored = [name for name in tensors if name not in expected and _FOR_NOTHING.match(name)]
+    checkpoint.check_fit(folder, tensors, expected, ignored)
+    model.load_state_dict({name: tensors[name] for name in expected}, assign=True)
+    return model
+
+
+def save_pe(model: PEModel, folder: Path, layout: str, tokenizer: str | None = None) -> None:
+    """Write a PE model in a published layout.
+
+    Args:
+        model: what to save.
+        folder: made if it does not exist.
+        layout: `original` or `transformers`.
+        tokenizer: the text of a `tokenizer.json` to put beside it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    prefixes = _prefixes(model.config, layout)
+    write_tensors(folder / checkpoint.WEIGHTS, layouts.write_layout(own, prefixes, _heads(model.config)))
+    if tokenizer is not None:
+        write_text(folder / "tokenizer.json", tokenizer)
+    values = json.dumps(write_published(model.config, layout), indent=2)
+    write_text(folder / "config.json", values + "\n")
+
+
+def _build(config: PEConfig, tokenizer: QueryTokenizer | None) -> PEModel:
+    if isinstance(config, PEFrameConfig):
+        return PEFrameModel(config, tokenizer)
+    return PEAudioVideoModel(config, tokenizer)
+
+
+def _prefixes(config: PEConfig, layout: str) -> dict[str, str]:
+    tables = {
+        (False, "original"): layouts.FRAME_ORIGINAL,
+        (False, "transformers"): layouts.FRAME_TRANSFORMERS,
+        (True, "original"): layouts.AV_ORIGINAL,
+        (True, "transformers"): layouts.AV_TRANSFORMERS,
+    }
+    return tables[isinstance(config, PEAudioVideoConfig), layout]
+
+
+def _heads(config: PEConfig) -> dict[str, int]:
+    heads = {"audio.tower.": config.audio.tower.heads}
+    if isinstance(config, PEAudioVideoConfig):
+        heads |= {"video.tower.": config.video.tower.heads, "fusion.tower.": config.fusion.heads}
+    return heads
+
+
+def read_event_options(folder: Path, default: EventOptions) -> EventOptions:
+    """Read a checkpoint's `events.json`, how its scores become events; without the file, `default`."""
     path = folder / "events.json"
     if not path.is_file():
-        return EventOptions()
+        return default
     try:
         return build(EventOptions, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, ConfigError, OptionError) as error:
@@ -109,7 +219,7 @@ def read_event_options(folder: Path) -> EventOptions:
 def save_model(
     model: MiniFrameModel, folder: Path, tokenizer: dict[str, Any], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a checkpoint folder; each file appears whole or not at all.
+    """Write a mini model's checkpoint folder; each file appears whole or not at all.
 
     Args:
         model: what to save.
@@ -122,27 +232,6 @@ def save_model(
     write_text(folder / "config.json", json.dumps(values, indent=2) + "\n")
     write_text(folder / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False))
     write_tensors(
-        folder / "model.safetensors",
+        folder / checkpoint.WEIGHTS,
         {name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items()},
     )
-
-
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write a safetensors file atomically."""
-    with atomic_path(path) as part:
-        part.write_bytes(save(tensors))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
-def _part(folder: Path, name: str) -> Path:
-    path = folder / name
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: not found; a checkpoint folder holds config.json, model.safetensors, tokenizer.json"
-        )
-    return path

@@ -175,6 +175,17 @@ class Tower(nn.Module):
         self.norm = nn.RMSNorm(config.width, eps=config.norm_eps)
         self.output = nn.Linear(config.width, config.width, bias=False)
 
+    def start_as_identity(self) -> None:
+        """Make every residual branch add nothing and the projection keep its input, until training moves them."""
+        nn.init.eye_(self.output.weight)
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            nn.init.zeros_(layer.self_attn.o_proj.weight)
+            nn.init.zeros_(layer.mlp.down_proj.weight)
+        nn.init.zeros_(self.resnet.block2.project.weight)
+        if self.resnet.block2.project.bias is not None:
+            nn.init.zeros_(self.resnet.block2.project.bias)
+
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Contextualise frames.
 
@@ -196,8 +207,13 @@ class Tower(nn.Module):
         rotary = rotary_tables(x.shape[1], head_dim, self.config.rope_theta, x)
         for layer in self.layers:
             x = layer(x, rotary, keys)
-        x = self.output(self.norm(x))
+        x = self.finish(x)
         return x[:, 1:], x[:, 0]
+
+    def finish(self, x: Tensor) -> Tensor:
+        """The last norm and projection, which are all there is to a tower that starts as the identity."""
+        out: Tensor = self.output(self.norm(x))
+        return out
 
 
 class ContrastiveHead(nn.Module):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,15 @@ from peaframe.config import as_dict
 from peaframe.data.mix import MixConfig
 from peaframe.errors import ConfigError
 from peaframe.losses.frame_activity import distillation_loss, frame_activity_loss, frame_ranking_loss
+from peaframe.models.checkpoint import write_tensors, write_text
 from peaframe.models.frame import MiniFrameModel
-from peaframe.models.load import save_model, write_tensors, write_text
+from peaframe.models.load import save_model
 from peaframe.train.phrases import PhraseTable
 from peaframe.train.scenes import SceneDataset, SceneSampler, scene_loader
+from peaframe.train.teacher import Teacher
+from peaframe.train.warm import frame_bank
+
+PRETRAINED = ("conv1", "depthwise", "pointwise")  # the front end's convolutions
 
 
 @dataclass(frozen=True)
@@ -31,13 +37,18 @@ class TrainConfig:
     """How to train.
 
     Attributes:
-        steps: optimiser steps in all.
+        steps: optimiser steps in all, the warm start's included.
+        warm_steps: steps of the warm start on single frames (see `peaframe.train.warm`).
+        warm_frames: frames kept for it.
+        warm_batch: frames a step of it.
+        warm_lr: peak learning rate of new layers in it; frames from everywhere bear a higher one than scenes.
         seconds: seconds of audio a step.
         durations: lengths of scenes in seconds, one a batch.
         lr: peak learning rate of new layers.
         front_lr: peak learning rate of the pretrained convolutions.
         scale_lr: peak learning rate of the logits' scale and bias.
-        frozen_steps: steps at first in which the pretrained convolutions stand still (three times as quick).
+        frozen_steps: steps at first in which the pretrained convolutions stand still (three times as quick, and the
+            teacher is the same convolutions then, so it costs nothing).
         warmup: steps until the peak; a cosine down to a fiftieth follows.
         weight_decay: AdamW's, on matrices.
         ema: decay of the averaged weights, which are the ones saved.
@@ -45,7 +56,7 @@ class TrainConfig:
         positive_weight: see `frame_activity_loss`.
         ranking_weight: weight of the softmax ranking within a frame.
         teacher_weight: weight of the distillation from YAMNet's scores.
-        teacher_share: share of each batch that the teacher hears; 0 leaves it out.
+        teacher_share: share of each batch that the teacher hears once the convolutions learn; 0 leaves it out.
         distractors: phrases that mean no sound, a step.
         precision: `float32` or `bfloat16` (autocast).
         workers: processes that mix scenes.
@@ -54,8 +65,12 @@ class TrainConfig:
     """
 
     steps: int
+    warm_steps: int = 0
+    warm_frames: int = 100_000
+    warm_batch: int = 512
+    warm_lr: float = 8e-4
     seconds: float = 160.0
-    durations: tuple[float, ...] = (2.56, 5.12, 5.12, 10.24)
+    durations: tuple[float, ...] = (2.56, 2.56, 5.12, 10.24)
     lr: float = 1e-3
     front_lr: float = 2e-4
     scale_lr: float = 1e-2
@@ -88,6 +103,7 @@ class Settings:
         layers: layers of the tower.
         embedding_dim: channels of the shared space.
         dropout: dropout of the tower in training.
+        channel_dropout: share of the front end's channels left out of a scene in training.
     """
 
     train: TrainConfig
@@ -98,13 +114,17 @@ class Settings:
     layers: int = 3
     embedding_dim: int = 256
     dropout: float = 0.1
+    channel_dropout: float = 0.3
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Factor of the peak rates at `step`: linear warm-up, then a cosine to 0.02."""
+    """Factor of the peak rates at `step`, in the warm start and again after it: linear warm-up, cosine to 0.02."""
+    steps = config.warm_steps
+    if step >= config.warm_steps:
+        step, steps = step - config.warm_steps, config.steps - config.warm_steps
     if step < config.warmup:
         return (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    done = (step - config.warmup) / max(1, steps - config.warmup)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
@@ -118,7 +138,7 @@ class Trainer:
     def __init__(
         self,
         model: MiniFrameModel,
-        teacher: nn.Module,
+        teacher: Teacher,
         table: PhraseTable,
         dataset: SceneDataset,
         settings: Settings,
@@ -140,11 +160,15 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98))
         self.step = 0
         self._resume()
+        ours, theirs = model.front.state_dict(), teacher.front.state_dict()
+        self.still_the_teacher = all(
+            torch.equal(ours[name], theirs[name]) for name in ours if name.startswith(PRETRAINED)
+        )
 
     def _groups(self) -> list[dict[str, Any]]:
         groups: dict[tuple[float, float], list[Tensor]] = {}
         for name, p in self.parameters.items():
-            pretrained = name.startswith(("front.conv1", "front.depthwise", "front.pointwise"))
+            pretrained = name.removeprefix("front.").startswith(PRETRAINED)
             decay = self.config.weight_decay if p.ndim > 1 and not pretrained else 0.0
             lr = self.config.front_lr if pretrained else self.config.lr
             lr = self.config.scale_lr if name.startswith("logit_") else lr
@@ -154,13 +178,12 @@ class Trainer:
     def run(self, on_save: Callable[[int], None] | None = None) -> None:
         """Train to the last step; `on_save(step)` is called after each checkpoint."""
         c = self.config
-        sampler = SceneSampler(c.seed, self.step, c.steps, c.durations, c.seconds)
         bar = tqdm(total=c.steps, initial=self.step, desc="train", unit="step", disable=None)
         sums: dict[str, float] = {}
         summed = 0
         began, first = time.monotonic(), self.step
-        for waveform, targets in scene_loader(self.dataset, sampler, c.workers):
-            for name, value in self._update(waveform, targets).items():
+        for update in self._updates():
+            for name, value in update().items():
                 sums[name] = sums.get(name, 0.0) + value
             self.step += 1
             summed += 1
@@ -177,31 +200,77 @@ class Trainer:
                     on_save(self.step)
         bar.close()
 
-    def _update(self, waveform: Tensor, targets: Tensor) -> dict[str, float]:
+    def _updates(self) -> Iterator[Callable[[], dict[str, float]]]:
+        """The steps still to do, each to be called once: those on single frames, then those on scenes."""
+        c = self.config
+        if self.step < c.warm_steps:
+            if not self.still_the_teacher:
+                raise ConfigError("a warm start needs the teacher's convolutions; set train.warm_steps=0")
+            listen = (min(c.durations), c.seconds, c.workers, c.seed)
+            with torch.autocast("cpu", torch.bfloat16, enabled=c.precision == "bfloat16"):
+                bank = frame_bank(self.model, self.teacher, self.dataset, c.warm_frames, *listen)
+            for batch in bank.batches(c.warm_batch, self.step, c.warm_steps, c.seed):
+                yield functools.partial(self._frames_update, *batch)
+            del bank
+        sampler = SceneSampler(c.seed, self.step, c.steps, c.durations, c.seconds)
+        for waveform, targets in scene_loader(self.dataset, sampler, c.workers):
+            yield functools.partial(self._scenes_update, waveform, targets)
+
+    def _prepare(self) -> None:
         c = self.config
         factor = learning_rate(self.step, c)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
-        rng = np.random.default_rng((c.seed, 1, self.step))
+            warm = self.step < c.warm_steps and group["peak"] == c.lr
+            group["lr"] = (c.warm_lr if warm else group["peak"]) * factor
         torch.manual_seed(hash((c.seed, self.step)) % 2**31)
         self.model.train()
         self.model.front.hold(self.step < c.frozen_steps)
+
+    def _frames_update(self, features: Tensor, targets: Tensor, taught: Tensor) -> dict[str, float]:
+        self._prepare()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            frames = self.model.embed(self.model.tower.finish(self.model.front.project(features)))
+        return self._learn(frames, targets, taught, p_local=0.0)
+
+    def _scenes_update(self, waveform: Tensor, targets: Tensor) -> dict[str, float]:
+        self._prepare()
+        c = self.config
+        taught = None
         with torch.autocast("cpu", torch.bfloat16, enabled=c.precision == "bfloat16"):
-            frames = self.model.encode_decimated(waveform)
+            features, deep = self.model.front(waveform)
+            frames = self.model.encode_features(features)
             part = math.ceil(len(waveform) * c.teacher_share)
-            taught = self.teacher(waveform[:part]) if part else None
+            if part and self.step < c.frozen_steps and self.still_the_teacher:
+                part, taught = len(waveform), self.teacher.scores(deep)
+            elif part:
+                taught = self.teacher(waveform[:part])
+        return self._learn(frames, targets, taught, c.p_local)
+
+    def _learn(
+        self, frames: Tensor, targets: Tensor, taught: Tensor | None, p_local: float
+    ) -> dict[str, float]:
+        """One step of the optimiser.
+
+        Args:
+            frames: (batch, frames, dim) embeddings.
+            targets: (batch, frames, labels).
+            taught: the teacher's probabilities of the first few, (some, frames, classes).
+            p_local: share of the local loss.
+        """
+        c = self.config
+        rng = np.random.default_rng((c.seed, 1, self.step))
         texts = self.model.project_sentences(self.table.draw(rng, c.distractors))
         logits = self.model.score(frames.float(), texts)
         labels, classes = self.table.labels, self.table.classes
         own = torch.cat((logits[..., :labels], logits[..., labels + classes :]), dim=-1)
         silent = targets.new_full((*targets.shape[:2], c.distractors), -1)
         goals = torch.cat((targets, silent), dim=-1)
-        loss, parts = frame_activity_loss(own, goals, c.p_local, c.positive_weight)
+        loss, parts = frame_activity_loss(own, goals, p_local, c.positive_weight)
         ranking = frame_ranking_loss(own, goals, self._rivals(goals))
         loss = loss + c.ranking_weight * ranking
         parts["ranking"] = float(ranking.detach())
         if taught is not None:
-            distilled = distillation_loss(logits[:part, :, labels : labels + classes], taught.float())
+            distilled = distillation_loss(logits[: len(taught), :, labels : labels + classes], taught.float())
             loss = loss + c.teacher_weight * distilled
             parts["teacher"] = float(distilled.detach())
         value = float(loss.detach())

@@ -60,7 +60,7 @@ def phrase_table(model: MiniFrameModel, prompts: Prompts, classes: Sequence[str]
     texts: list[str] = []
     groups: list[np.ndarray] = []
     for phrases in sets:
-        spoken = list(dict.fromkeys([*phrases, *(t.format(p) for p in phrases[:4] for t in TEMPLATES)]))
+        spoken = list(dict.fromkeys([*phrases, *(t.format(p) for p in phrases[:2] for t in TEMPLATES)]))
         groups.append(np.arange(len(texts), len(texts) + len(spoken)))
         texts += spoken
     sounds = _sentences(model, texts)

@@ -208,7 +208,8 @@ sys.exit(main(["detect", sys.argv[1], "siren"]))
 def test_models_lists_the_built_in_one(shell):
     ran = shell("models")
     assert ran.code == 0
-    assert ran.out.splitlines()[0].split() == ["name", "parameters", "licence", "description"]
+    header = ["name", "parameters", "download", "licence", "here", "description"]
+    assert ran.out.splitlines()[0].split() == header
     assert ran.out.splitlines()[1].startswith("peaframe-mini")
     assert "Apache-2.0" in ran.out
 

@@ -124,7 +124,9 @@ def test_lengths_that_do_not_fit_are_refused(tiny_model, refusal, lengths):
 
 def test_without_a_tokenizer_there_is_no_text(tiny_model, refusal):
     model = MiniFrameModel(tiny_model.config)
-    assert "no tokenizer; use encode_tokens" in refusal(ModelError, model.encode_text, ["dog"])
+    assert "no tokenizer; put a tokenizer.json into its folder, or use encode_tokens" in refusal(
+        ModelError, model.encode_text, ["dog"]
+    )
 
 
 def test_queries_are_checked(tiny_model, refusal):

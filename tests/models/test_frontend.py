@@ -3,7 +3,14 @@ import pytest
 import soxr
 import torch
 
-from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig, LogMel, to_frame_grid
+from peaframe.models.frontend import (
+    ConvFrontEnd,
+    FrontEndConfig,
+    LogMel,
+    Standardize,
+    to_frame_grid,
+    with_surroundings,
+)
 
 FRAME = 640  # samples of 16 kHz
 
@@ -12,10 +19,8 @@ FRAME = 640  # samples of 16 kHz
 def front():
     """A front end with random weights in every layer."""
     torch.manual_seed(0)
-    front = ConvFrontEnd(FrontEndConfig(width=32, shallow_channels=4)).eval().requires_grad_(False)
+    front = ConvFrontEnd(FrontEndConfig(width=32)).eval().requires_grad_(False)
     front.log_mel.mel.copy_(torch.rand(64, 257) / 64)
-    for layer in (front.spectra, *front.merge):
-        torch.nn.init.normal_(layer.weight, std=0.05)
     for layer in (*front.depthwise, *front.pointwise):
         torch.nn.init.kaiming_normal_(layer.weight)
     return front
@@ -132,7 +137,32 @@ def test_what_lies_behind_the_end_is_silence(front):
     assert torch.equal(front(waveform)[0], front(longer)[0])
 
 
-def test_untrained_deep_maps_lead():
-    front = ConvFrontEnd(FrontEndConfig(width=8))
-    silent = [layer.weight.abs().sum().item() == 0 for layer in (front.spectra, *front.merge)]
-    assert silent == [True, True, True, False, False]
+def test_surroundings_are_mean_and_deviation_of_a_second():
+    x = torch.randn(2, 60, 3)
+    out = with_surroundings(x).numpy()
+    assert out.shape == (2, 60, 9)
+    np.testing.assert_array_equal(out[..., :3], x.numpy())
+    for frame in (0, 5, 12, 30, 59):
+        second = x[:, max(frame - 12, 0) : frame + 13].numpy()
+        np.testing.assert_allclose(out[:, frame, 3:6], second.mean(axis=1), atol=1e-6)
+        np.testing.assert_allclose(out[:, frame, 6:], second.std(axis=1), atol=1e-5)
+
+
+def test_standardize_gives_mean_0_and_deviation_1_and_cuts_off():
+    standardize = Standardize(3)
+    x = torch.randn(4_000, 3) * torch.tensor([1.0, 5.0, 0.0]) + torch.tensor([0.0, -3.0, 2.0])
+    standardize.fit(x.split(700))
+    out = standardize(x)
+    assert out.mean(dim=0).tolist() == pytest.approx([0, 0, 0], abs=1e-3)
+    assert out.std(dim=0).tolist() == pytest.approx([1, 1, 0], abs=1e-3)
+    assert standardize(torch.tensor([1e6, -1e6, 2.0])).tolist() == [10, -10, 0]
+
+
+def test_dropout_leaves_a_channel_out_of_a_whole_scene():
+    front = ConvFrontEnd(FrontEndConfig(width=4, dropout=0.5)).train()
+    front.merge = torch.nn.Identity()
+    out, _ = front.from_log_mel(torch.randn(2, 400, 64))
+    silent = (out == 0).float().mean(dim=1)
+    spectra = silent[:, :256]  # a ReLU map may be 0 all the time
+    assert set(spectra.flatten().tolist()) == {0.0, 1.0}
+    assert not torch.equal(spectra[0], spectra[1])

@@ -103,11 +103,14 @@ def test_an_unknown_name_is_told_the_nearest(refusal):
     assert all(name in message for name in MODELS)
 
 
-@pytest.mark.parametrize("name", ["qqq", "missing/folder", "x" * 300])
-def test_an_unknown_name_is_told_what_there_is(refusal, name):
+@pytest.mark.parametrize("name", ["qqq", "./missing/folder", "tests/missing", "x" * 300])
+def test_an_unknown_name_is_told_what_there_is(refusal, name, tmp_path, monkeypatch):
+    """A folder's name with a slip in it is no hub id where the folder above is there."""
+    (tmp_path / "tests").mkdir()
+    monkeypatch.chdir(tmp_path)
     message = refusal(ModelError, load_model, name)
     assert f"unknown model '{name}'; expected peaframe-mini" in message
-    assert "or a checkpoint folder" in message
+    assert "a checkpoint folder, or a hub id" in message
 
 
 def test_a_file_is_no_checkpoint(folder, refusal):
@@ -143,7 +146,7 @@ def test_other_sizes_in_the_configuration_are_refused(folder, refusal, change_co
     assert "does not fit config.json; missing ['tower.layers.2." in message
 
 
-@pytest.mark.parametrize(("key", "value"), [("model_type", "pe_audio"), ("format", 2), ("format", "1")])
+@pytest.mark.parametrize(("key", "value"), [("model_type", "bert"), ("format", 2), ("format", "1")])
 def test_other_kinds_and_formats_are_refused(folder, refusal, change_config, key, value):
     change_config(lambda values: values.update({key: value}))
     message = refusal(CheckpointError, load_model, folder)
@@ -154,7 +157,7 @@ def test_other_kinds_and_formats_are_refused(folder, refusal, change_config, key
 @pytest.mark.parametrize("key", ["model_type", "format"])
 def test_the_kind_and_format_must_be_said(folder, refusal, change_config, key):
     change_config(lambda values: values.pop(key))
-    assert "expected model_type and format" in refusal(CheckpointError, load_model, folder)
+    assert "expected 'peaframe_mini' of format 1" in refusal(CheckpointError, load_model, folder)
 
 
 def test_unknown_keys_are_refused_with_the_nearest(folder, refusal, change_config):

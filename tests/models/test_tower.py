@@ -139,3 +139,12 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(tower(x)[0], tower(x)[0])
     tower.eval()
     assert torch.equal(tower(x)[0], tower(x)[0])
+
+
+@torch.no_grad()
+def test_a_tower_can_start_as_the_identity(tower):
+    frames = torch.randn(2, 5, 24)
+    tower.start_as_identity()
+    out, _ = tower(frames)
+    torch.testing.assert_close(out, tower.norm(frames))
+    torch.testing.assert_close(out, tower.finish(frames))

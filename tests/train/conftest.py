@@ -1,3 +1,4 @@
+import copy
 import itertools
 
 import numpy as np
@@ -9,21 +10,17 @@ from peaframe.data.prompts import Prompts
 from peaframe.data.soundbank import Bank, read_manifest
 from peaframe.train.phrases import phrase_table
 from peaframe.train.scenes import SceneDataset
+from peaframe.train.teacher import Teacher
 
 CLASSES = ("Beep", "Siren")
 
 
-class Teacher(torch.nn.Module):
-    """Made-up class probabilities of 16 kHz audio: a line through the logarithm of each frame's energy."""
-
-    def forward(self, waveform):
-        energy = waveform.unfold(1, 640, 640).square().mean(dim=2, keepdim=True)
-        return torch.sigmoid(torch.log(energy + 1e-4) * torch.tensor([0.5, -0.3]) + torch.tensor([1.0, -2.0]))
-
-
 @pytest.fixture
-def teacher():
-    return Teacher()
+def teacher(tiny_model):
+    """Two made-up classes on the convolutions that the model starts from."""
+    torch.manual_seed(1)
+    weight = torch.randn(2, 1024) * 0.1
+    return Teacher(copy.deepcopy(tiny_model.front), weight, torch.tensor([1.0, -2.0]), list(CLASSES))
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""Files of a checkpoint folder: safetensors in one piece or in shards, JSON; nothing pickled, nothing guessed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from peaframe.errors import CheckpointError
+from peaframe.files import atomic_path
+
+Tensors = dict[str, torch.Tensor]
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+def read_values(folder: Path) -> dict[str, Any]:
+    """The content of config.json, an object."""
+    path = part(folder, "config.json")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: no model configuration ({error}), expected JSON") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: no model configuration, expected an object with model_type")
+    return values
+
+
+def read_weights(folder: Path) -> Tensors:
+    """All tensors of a folder, from `model.safetensors` or the shards that its index names."""
+    index = folder / INDEX
+    if index.is_file() and not (folder / WEIGHTS).is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index}: no index of shards ({error!r})") from error
+        if odd := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
+            raise CheckpointError(f"{index}: names {odd[0]!r}, expected safetensors files beside it")
+    else:
+        names = [WEIGHTS]
+    tensors: Tensors = {}
+    for name in names:
+        path = part(folder, name)
+        try:
+            tensors |= load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+    return tensors
+
+
+def check_fit(
+    folder: Path, tensors: Tensors, expected: Mapping[str, torch.Size], ignored: Iterable[str] = ()
+) -> None:
+    """Refuse tensors that do not fit the model that config.json describes, by name.
+
+    Args:
+        folder: named in the message.
+        tensors: what was read.
+        expected: shape by name.
+        ignored: names that may be there for nothing.
+    """
+    missing = sorted(expected.keys() - tensors.keys())
+    surplus = sorted(tensors.keys() - expected.keys() - set(ignored))
+    path = folder / WEIGHTS
+    if missing or surplus:
+        raise CheckpointError(
+            f"{path}: does not fit config.json; missing {missing[:3]}, not expected {surplus[:3]}"
+        )
+    for name, shape in expected.items():
+        if tensors[name].shape != shape:
+            got = tuple(tensors[name].shape)
+            raise CheckpointError(f"{path}: {name} has shape {got}, config.json expects {tuple(shape)}")
+
+
+def part(folder: Path, name: str) -> Path:
+    """A file that a checkpoint folder must hold."""
+    path = folder / name
+    if not path.is_file():
+        pickled = [p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
+        hint = f"; {pickled[0]} may hold a pickle, which is never read" if pickled else ""
+        raise CheckpointError(
+            f"{path}: not found; a checkpoint folder holds config.json, model.safetensors, tokenizer.json{hint}"
+        )
+    return path
+
+
+def write_tensors(path: Path, tensors: Tensors) -> None:
+    """Write a safetensors file atomically."""
+    with atomic_path(path) as temporary:
+        mode = temporary.stat().st_mode
+        save_file(tensors, temporary)
+        temporary.chmod(mode)  # the library makes its own file, for its owner alone
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

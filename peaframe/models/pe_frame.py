@@ -1,0 +1,152 @@
+"""PE-A-Frame: Meta's public frame models (arXiv 2512.19687), one embedding per 40 ms and one per query.
+
+Class PEAudioFrame in `core/audio_visual_encoder/pe.py` of facebookresearch/perception_models: codec latents, a linear
+layer, the tower, and a head on every frame; ModernBERT's first token and a head for the query. Embeddings are not
+normed; one scale and one bias serve all queries.
+
+Unlike there, and in transformers, a clip's embeddings do not depend on what it is batched with: clips of one length
+go through the codec together, so no padding enters it, and the tower masks the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from peaframe.clock import HOP_SAMPLES, frame_count
+from peaframe.codec.dac_vae import Codec, CodecConfig, pad_to_hop
+from peaframe.errors import ModelError
+from peaframe.models.frame import FrameModel, clip_lengths
+from peaframe.models.modernbert import ModernBert, ModernBertConfig
+from peaframe.models.text import QueryTokenizer
+from peaframe.models.tower import ContrastiveHead, Tower, TowerConfig
+
+
+@dataclass(frozen=True)
+class PEAudioConfig:
+    """Sizes of the audio side.
+
+    Attributes:
+        codec: DAC-VAE's encoder.
+        tower: the transformer on its latents.
+    """
+
+    codec: CodecConfig
+    tower: TowerConfig
+
+
+@dataclass(frozen=True)
+class PEFrameConfig:
+    """Sizes of a PE-A-Frame model.
+
+    Attributes:
+        audio: codec and tower.
+        text: the text tower.
+        embedding_dim: channels of the embeddings that audio and text share.
+    """
+
+    audio: PEAudioConfig
+    text: ModernBertConfig
+    embedding_dim: int = 1024
+
+
+SIZES = {
+    "small": TowerConfig(768, 12, 6, 2048),
+    "base": TowerConfig(1024, 16, 8, 2752),
+    "large": TowerConfig(1792, 28, 14, 4800),
+}
+
+
+def public_config(size: str) -> PEFrameConfig:
+    """The configuration of `pe-a-frame-small`, `-base` or `-large`."""
+    return PEFrameConfig(PEAudioConfig(CodecConfig(), SIZES[size]), ModernBertConfig())
+
+
+class PEAudioTower(nn.Module):
+    """Waveform -> codec latents -> contextual frames and a clip token."""
+
+    def __init__(self, config: PEAudioConfig) -> None:
+        super().__init__()
+        self.codec = Codec(config.codec)
+        self.data_proj = nn.Linear(config.codec.latent, config.tower.width)
+        self.tower = Tower(config.tower)
+
+    @torch.no_grad()
+    def latents(self, waveform: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Encode a batch of clips with the codec, which is frozen.
+
+        Args:
+            waveform: (batch, samples) at 48 kHz.
+            counts: samples that belong to each clip.
+
+        Returns:
+            Latents (batch, frames, latent), zeros behind a clip's end, and the mask (batch, frames).
+        """
+        frames = torch.tensor([frame_count(count) for count in counts], device=waveform.device)
+        mask = torch.arange(int(frames.max()), device=waveform.device) < frames[:, None]
+        out = waveform.new_zeros(*mask.shape, self.codec.config.latent)
+        for count in sorted(set(counts)):
+            rows = [i for i, own in enumerate(counts) if own == count]
+            together = (
+                len(rows) if waveform.is_cuda else 1
+            )  # on a CPU a batch of convolutions gains only memory
+            for part in (rows[i : i + together] for i in range(0, len(rows), together)):
+                clips = pad_to_hop(waveform[part, :count], HOP_SAMPLES)
+                out[part, : frame_count(count)] = self.codec.encode(clips).to(out.dtype)
+        return out, mask
+
+    def forward(self, latents: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Contextualise latents (batch, frames, latent): frames (batch, frames, width), clip token (batch, width)."""
+        out: tuple[Tensor, Tensor] = self.tower(
+            self.data_proj(latents), None if mask is None or mask.all() else mask
+        )
+        return out
+
+
+class PEFrameModel(FrameModel):
+    """PE-A-Frame of any size."""
+
+    def __init__(self, config: PEFrameConfig, tokenizer: QueryTokenizer | None = None) -> None:
+        super().__init__()
+        if config.audio.codec.hop != HOP_SAMPLES:
+            raise ModelError(f"got a codec with a hop of {config.audio.codec.hop}, expected {HOP_SAMPLES}")
+        self.config = config
+        self.tokenizer = tokenizer
+        self.audio = PEAudioTower(config.audio)
+        self.audio_head = ContrastiveHead(config.audio.tower.width, config.embedding_dim)
+        self.text = ModernBert(config.text)
+        self.text_head = ContrastiveHead(config.text.width, config.embedding_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(10.0))
+        self.logit_bias = nn.Parameter(torch.tensor(-10.0))
+
+    def encode_audio(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """See `FrameModel.encode_audio`. A clip that ends inside a frame is continued by its reflection."""
+        counts = clip_lengths(waveform, lengths)
+        return self.encode_latents(*self.audio.latents(waveform.to(self.logit_scale.dtype), counts))
+
+    def encode_latents(self, latents: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Embed codec latents.
+
+        Args:
+            latents: (batch, frames, latent) from `audio.latents`.
+            mask: (batch, frames), true where a frame belongs to its clip; None when all do.
+
+        Returns:
+            (batch, frames, dim), zeros behind a clip's end.
+        """
+        frames, _ = self.audio(latents, mask)
+        embeddings: Tensor = self.audio_head(frames)
+        return embeddings if mask is None else embeddings * mask[:, :, None].to(embeddings.dtype)
+
+    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """See `FrameModel.encode_tokens`."""
+        most = self.config.text.max_tokens
+        if input_ids.ndim != 2 or input_ids.shape[1] > most:
+            raise ModelError(
+                f"got tokens of shape {tuple(input_ids.shape)}, expected (texts, up to {most} tokens)"
+            )
+        out: Tensor = self.text_head(self.text(input_ids, attention_mask))
+        return out

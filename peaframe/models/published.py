@@ -1,0 +1,355 @@
+"""`config.json` of published PE checkpoints, in either layout, to and from peaframe's configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peaframe.codec.dac_vae import CodecConfig
+from peaframe.errors import CheckpointError
+from peaframe.models.audio_video import PEAudioVideoConfig, PEVideoConfig
+from peaframe.models.modernbert import ModernBertConfig
+from peaframe.models.pe_frame import PEAudioConfig, PEFrameConfig
+from peaframe.models.tower import TowerConfig
+
+PEConfig = PEFrameConfig | PEAudioVideoConfig
+ROPE_THETA = 20_000.0
+PE_CORE_LARGE = "vit_pe_core_large_patch14_336"  # timm's name of the image encoder of all public PE-AV models
+
+
+class _Values:
+    """Part of a config.json that complains by path about what is missing or not supported."""
+
+    def __init__(self, file: Path, values: Any, path: str = "") -> None:
+        if not isinstance(values, Mapping):
+            raise CheckpointError(f"{file}: {path or 'the file'} is no object, expected keys and values")
+        self.file, self.values, self.path = file, values, path
+
+    def part(self, key: str) -> _Values:
+        return _Values(self.file, self.get(key), f"{self.path}{key}.")
+
+    def get(self, key: str, default: Any = None) -> Any:
+        value = self.values.get(key, default)
+        if value is None:
+            raise CheckpointError(f"{self.file}: key {self.path + key!r} is missing")
+        return value
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        value = self.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise CheckpointError(
+                f"{self.file}: {self.path + key} is {value!r}, expected a whole number above 0"
+            )
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        value = self.get(key, default)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise CheckpointError(f"{self.file}: {self.path + key} is {value!r}, expected a number")
+        return float(value)
+
+    def must_be(self, key: str, *supported: Any) -> None:
+        value = self.values.get(key, supported[0])
+        if value not in supported:
+            raise CheckpointError(
+                f"{self.file}: {self.path + key} is {value!r}, expected {supported[0]!r}: no other is supported"
+            )
+
+
+def layout_of(values: Mapping[str, Any]) -> str | None:
+    """`original` or `transformers`, or None where a config.json is of neither."""
+    if values.get("model_type") in ("pe_audio", "pe_audio_video"):
+        return "transformers"
+    if "model_type" not in values and ("audio_model" in values or "audio_visual_model" in values):
+        return "original"
+    return None
+
+
+def read_published(file: Path, values: Mapping[str, Any]) -> PEConfig:
+    """The configuration of a published checkpoint.
+
+    Args:
+        file: named in error messages.
+        values: the content of its config.json.
+
+    Raises:
+        CheckpointError: a key is missing, of the wrong kind, or asks for something PE models do not do.
+    """
+    read = _read_original if layout_of(values) == "original" else _read_transformers
+    config = read(_Values(file, values))
+    towers = [config.audio.tower]
+    if isinstance(config, PEAudioVideoConfig):
+        towers += [config.video.tower, config.fusion]
+    for tower in towers:
+        if tower.width % (2 * tower.heads):
+            raise CheckpointError(
+                f"{file}: {tower.heads} heads do not divide a width of {tower.width} into even parts"
+            )
+    return config
+
+
+def _read_original(root: _Values) -> PEConfig:
+    layers = root.integer("nth_text_layer")
+    text = root.part("text_model")
+    if layers > text.integer("num_hidden_layers"):
+        raise CheckpointError(
+            f"{root.file}: nth_text_layer is {layers}, more than text_model.num_hidden_layers"
+        )
+    dim = root.integer("output_dim")
+    if "audio_model" in root.values:
+        return PEFrameConfig(_original_audio(root.part("audio_model")), _text(text, layers), dim)
+    both = root.part("audio_visual_model")
+    visual = both.part("visual_model")
+    name = visual.get("pe_encoder")
+    features = {"PE-Core-L14-336": 1024}.get(name, visual.values.get("pe_features"))
+    return PEAudioVideoConfig(
+        _original_audio(both.part("audio_model")),
+        PEVideoConfig(
+            features,
+            _original_tower(visual.part("visual_transformer")),
+            name,
+            16 if visual.values.get("fixed_len_video") else None,
+        ),
+        _original_tower(both.part("audio_visual_transformer")),
+        _text(text, layers),
+        dim,
+    )
+
+
+def _original_audio(values: _Values) -> PEAudioConfig:
+    codec = values.part("dac_vae_encoder")
+    return PEAudioConfig(
+        CodecConfig(
+            codec.integer("encoder_hidden_size"),
+            tuple(codec.get("downsampling_ratios")),
+            codec.integer("codebook_size"),
+            codec.integer("codebook_dim"),
+            codec.integer("sampling_rate", 48_000),
+        ),
+        _original_tower(values.part("audio_transformer")),
+    )
+
+
+def _original_tower(values: _Values) -> TowerConfig:
+    return TowerConfig(
+        values.integer("hidden_size"),
+        values.integer("num_hidden_layers"),
+        values.integer("num_attention_heads"),
+        values.integer("intermediate_size"),
+        rope_theta=max(10_000.0, 2 * values.number("max_position_embeddings", 10_000)),
+        norm_eps=values.number("rms_norm_eps", 1e-5),
+    )
+
+
+def _text(values: _Values, layers: int) -> ModernBertConfig:
+    values.must_be("model_type", "modernbert")
+    for key in ("attention_bias", "mlp_bias", "norm_bias"):
+        values.must_be(key, False)
+    values.must_be("hidden_activation", "gelu")
+    ropes = values.values.get("rope_parameters") or {}  # transformers 5; before, two numbers
+    return ModernBertConfig(
+        values.integer("vocab_size", 50_368),
+        values.integer("hidden_size"),
+        layers,
+        values.integer("num_attention_heads"),
+        values.integer("intermediate_size"),
+        values.integer("global_attn_every_n_layers", 3),
+        values.integer("local_attention", 128),
+        ropes.get("full_attention", {}).get("rope_theta", values.number("global_rope_theta", 160_000.0)),
+        ropes.get("sliding_attention", {}).get("rope_theta", values.number("local_rope_theta", 10_000.0)),
+        values.number("norm_eps", values.number("layer_norm_eps", 1e-5)),
+        min(512, values.integer("max_position_embeddings", 8192)),
+    )
+
+
+def _read_transformers(root: _Values) -> PEConfig:
+    text_values = root.part("text_config")
+    text = _text(text_values, text_values.integer("num_hidden_layers", 22))
+    dim = root.integer("output_dim", text.width)
+    if root.values["model_type"] == "pe_audio":
+        return PEFrameConfig(_transformers_audio(root.part("audio_config")), text, dim)
+    both = root.part("audio_video_config")
+    video = both.part("video_config")
+    vision = video.part("vision_config")
+    return PEAudioVideoConfig(
+        _transformers_audio(both.part("audio_config")),
+        PEVideoConfig(
+            vision.integer("num_classes", vision.values.get("num_labels")),
+            _transformers_tower(video),
+            vision.get("architecture", PE_CORE_LARGE),
+            root.values.get("num_frames"),
+        ),
+        _transformers_tower(both),
+        text,
+        dim,
+    )
+
+
+def _transformers_audio(values: _Values) -> PEAudioConfig:
+    codec = values.part("dac_config")
+    return PEAudioConfig(
+        CodecConfig(
+            codec.integer("encoder_hidden_size", 64),
+            tuple(codec.get("downsampling_ratios", [2, 8, 10, 12])),
+            codec.integer("hidden_size", 1024),
+            codec.integer(
+                "codebook_dim", 128
+            ),  # its sampling_rate is wrong there (16 000); the processor's is right
+        ),
+        _transformers_tower(values),
+    )
+
+
+def _transformers_tower(values: _Values) -> TowerConfig:
+    width, heads = values.integer("hidden_size"), values.integer("num_attention_heads")
+    values.must_be("head_dim", width // heads)
+    values.must_be("num_key_value_heads", heads, None)
+    values.must_be("attention_bias", False)
+    values.must_be("hidden_act", "silu")
+    rope = values.values.get("rope_parameters") or {}
+    if rope.get("rope_type", "default") != "default":
+        raise CheckpointError(
+            f"{values.file}: {values.path}rope_parameters is {rope!r}, expected the default type"
+        )
+    return TowerConfig(
+        width,
+        values.integer("num_hidden_layers"),
+        heads,
+        values.integer("intermediate_size"),
+        rope_theta=float(rope.get("rope_theta", ROPE_THETA)),
+        norm_eps=values.number("rms_norm_eps", 1e-5),
+    )
+
+
+def write_published(config: PEConfig, layout: str) -> dict[str, Any]:
+    """The content of config.json in `original` or `transformers` layout; `read_published` gives `config` again."""
+    return _write_original(config) if layout == "original" else _write_transformers(config)
+
+
+def _write_original(config: PEConfig) -> dict[str, Any]:
+    tail = {
+        "text_model": _write_text(config.text),
+        "output_dim": config.embedding_dim,
+        "nth_text_layer": config.text.layers,
+    }
+    audio = {
+        "dac_vae_encoder": {
+            "encoder_hidden_size": config.audio.codec.width,
+            "downsampling_ratios": list(config.audio.codec.strides),
+            "codebook_size": config.audio.codec.hidden,
+            "codebook_dim": config.audio.codec.latent,
+            "sampling_rate": config.audio.codec.sample_rate,
+        },
+        "audio_transformer": _write_original_tower(config.audio.tower),
+    }
+    if isinstance(config, PEFrameConfig):
+        return {"audio_model": audio, **tail}
+    visual = {
+        "pe_encoder": config.video.image_encoder,
+        "pe_features": config.video.features,
+        "visual_transformer": _write_original_tower(config.video.tower),
+        "fixed_len_video": config.video.frames is not None,
+    }
+    both = {
+        "audio_visual_transformer": _write_original_tower(config.fusion),
+        "visual_model": visual,
+        "audio_model": audio,
+    }
+    return {"audio_visual_model": both, **tail}
+
+
+def _write_original_tower(tower: TowerConfig) -> dict[str, Any]:
+    return {
+        "hidden_size": tower.width,
+        "intermediate_size": tower.mlp_width,
+        "num_hidden_layers": tower.layers,
+        "num_attention_heads": tower.heads,
+        "max_position_embeddings": round(tower.rope_theta / 2),
+        "rms_norm_eps": tower.norm_eps,
+    }
+
+
+def _write_text(text: ModernBertConfig) -> dict[str, Any]:
+    return {
+        "model_type": "modernbert",
+        "vocab_size": text.vocabulary,
+        "hidden_size": text.width,
+        "intermediate_size": text.mlp_width,
+        "num_hidden_layers": text.layers,
+        "num_attention_heads": text.heads,
+        "global_attn_every_n_layers": text.global_every,
+        "local_attention": text.window,
+        "global_rope_theta": text.global_theta,
+        "local_rope_theta": text.local_theta,
+        "norm_eps": text.norm_eps,
+        "layer_norm_eps": text.norm_eps,
+        "max_position_embeddings": text.max_tokens,
+    }
+
+
+def _write_transformers(config: PEConfig) -> dict[str, Any]:
+    codec = config.audio.codec
+    audio = {
+        "model_type": "pe_audio_encoder",
+        "dac_config": {
+            "model_type": "dac",
+            "encoder_hidden_size": codec.width,
+            "downsampling_ratios": list(codec.strides),
+            "hidden_size": codec.hidden,
+            "codebook_dim": codec.latent,
+            "sampling_rate": codec.sample_rate,
+        },
+        **_write_transformers_tower(config.audio.tower),
+    }
+    text: dict[str, Any] = {"text_config": _write_text(config.text)}
+    if (
+        config.embedding_dim != config.text.width
+    ):  # transformers knows only equal ones, as all public models have
+        text["output_dim"] = config.embedding_dim
+    if isinstance(config, PEFrameConfig):
+        return {
+            "model_type": "pe_audio",
+            "architectures": ["PeAudioFrameLevelModel"],
+            "audio_config": audio,
+            **text,
+        }
+    vision = {
+        "model_type": "timm_wrapper",
+        "architecture": config.video.image_encoder,
+        "num_classes": config.video.features,
+        "do_pooling": True,
+        "global_pool": "map",
+    }
+    video = {
+        "model_type": "pe_video_encoder",
+        "vision_config": vision,
+        **_write_transformers_tower(config.video.tower),
+    }
+    both = {
+        "model_type": "pe_audio_video_encoder",
+        "audio_config": audio,
+        "video_config": video,
+        **_write_transformers_tower(config.fusion),
+    }
+    frames = {} if config.video.frames is None else {"num_frames": config.video.frames}
+    return {
+        "model_type": "pe_audio_video",
+        "architectures": ["PeAudioVideoModel"],
+        "audio_video_config": both,
+        **frames,
+        **text,
+    }
+
+
+def _write_transformers_tower(tower: TowerConfig) -> dict[str, Any]:
+    return {
+        "hidden_size": tower.width,
+        "intermediate_size": tower.mlp_width,
+        "num_hidden_layers": tower.layers,
+        "num_attention_heads": tower.heads,
+        "num_key_value_heads": tower.heads,
+        "head_dim": tower.width // tower.heads,
+        "rope_parameters": {"rope_type": "default", "rope_theta": tower.rope_theta},
+        "rms_norm_eps": tower.norm_eps,
+    }

@@ -1,0 +1,102 @@
+"""What was heard once can be asked later, without the audio."""
+
+import numpy as np
+import pytest
+import torch
+
+from peaframe.errors import FormatError, OptionError
+from peaframe.events import EventOptions
+from peaframe.infer.detector import Detector
+from peaframe.infer.embeddings import Embeddings
+
+RATE = 48_000
+QUERIES = ["dog barking", "a siren", "rain"]
+
+
+@pytest.fixture(scope="module")
+def sound():
+    random = np.random.default_rng(0)
+    time = np.arange(23 * RATE + 700) / RATE
+    return (0.2 * np.sin(500 * time**1.5) * random.standard_normal(len(time))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def heard(detector, sound):
+    return detector.embed(sound)
+
+
+def test_scores_from_embeddings_are_those_from_the_audio(detector, sound, heard):
+    """Averaging embeddings where windows overlap averages logits, so only half precision lies between them."""
+    direct, later = detector.score(sound, QUERIES), detector.score_embeddings(heard, QUERIES)
+    assert heard.values.dtype == np.float16
+    assert later.values.shape == direct.values.shape == (576, 3)
+    assert (later.start, later.end) == (direct.start, direct.end)
+    np.testing.assert_allclose(later.values, direct.values, atol=5e-3)
+
+
+def test_a_file_keeps_everything(detector, sound, heard, tmp_path):
+    path = tmp_path / "sound.npz"
+    heard.save(path)
+    again = Embeddings.load(path)
+    assert np.array_equal(again.values, heard.values)
+    assert (again.model, again.fingerprint) == ("peaframe-mini", detector.model.fingerprint())
+    assert (again.start, again.duration, again.source) == (0.0, len(sound) / RATE, "array")
+    with np.load(path, allow_pickle=False) as stored:
+        assert int(stored["frame_rate"]) == 25
+    options = EventOptions(threshold=0.0)
+    assert detector.detect(path, QUERIES, options).events == detector.detect(path, QUERIES, options).events
+
+
+def test_a_part_may_be_asked_for(detector, sound, heard):
+    whole = detector.score_embeddings(heard, QUERIES)
+    part = detector.score_embeddings(heard, QUERIES, start=2.0, end=5.02)
+    assert (part.start, part.end) == (2.0, 5.02)
+    np.testing.assert_allclose(part.values, whole.values[50:126], atol=1e-6)
+    later = detector.embed(sound, start=4.0, end=9.0)
+    assert (later.start, later.duration, len(later.values)) == (4.0, 5.0, 125)
+    assert detector.score_embeddings(later, QUERIES, start=6.0).start == 6.0
+
+
+@pytest.mark.parametrize(("start", "end"), [(24.0, None), (None, 0.0), (5.0, 5.0), (-1.0, 2.0)])
+def test_a_part_that_was_not_heard_is_refused(detector, heard, refusal, start, end):
+    message = refusal(OptionError, detector.score_embeddings, heard, QUERIES, start=start, end=end)
+    assert "the embeddings reach from 0 to 23.0146 s" in message
+
+
+def test_another_model_is_refused(heard, tiny_model, refusal):
+    tiny_model.name = "tiny"
+    message = refusal(OptionError, Detector(tiny_model, "cpu").score_embeddings, heard, ["beep"])
+    assert "made by peaframe-mini" in message
+    assert "use --model peaframe-mini" in message
+
+
+def test_fingerprints_tell_models_apart(tiny_model):
+    before = tiny_model.fingerprint()
+    assert before == tiny_model.fingerprint()
+    assert len(before) == 16
+    with torch.no_grad():
+        tiny_model.logit_bias += 1
+    assert tiny_model.fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("values", "duration"),
+    [
+        (np.zeros((25, 4), np.float32), 1.0),
+        (np.zeros(25, np.float16), 1.0),
+        (np.full((25, 4), np.nan, np.float16), 1.0),
+        (np.zeros((24, 4), np.float16), 1.0),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(refusal, values, duration):
+    refusal(OptionError, Embeddings, values, "m", "f", 0.0, duration)
+
+
+def test_files_that_are_no_embeddings_are_refused(detector, sound, tmp_path, refusal):
+    scores = tmp_path / "scores.npz"
+    detector.score(sound[:RATE], QUERIES).save(scores)
+    assert "expected 'peaframe-embeddings' version 1" in refusal(FormatError, Embeddings.load, scores)
+    text = tmp_path / "text.npz"
+    text.write_text("no archive")
+    assert "not an embeddings file" in refusal(FormatError, Embeddings.load, text)
+    assert "cannot read an embeddings file" in refusal(FormatError, Embeddings.load, tmp_path / "missing.npz")
