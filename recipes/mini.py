@@ -60,7 +60,7 @@ def start_model(
     tokenizer, pieces = prune_tokenizer(full, settings.vocabulary_words, words)
     config = MiniConfig(
         settings.embedding_dim,
-        FrontEndConfig(settings.width, settings.channel_dropout),
+        FrontEndConfig(settings.width, settings.channel_dropout, settings.around),
         TowerConfig(
             settings.width,
             settings.layers,
@@ -69,6 +69,7 @@ def start_model(
             dropout=settings.dropout,
         ),
         TextConfig(len(pieces)),
+        settings.text_hidden,
     )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False))

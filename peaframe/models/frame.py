@@ -18,7 +18,7 @@ from peaframe.clock import HOP_SAMPLES, frame_count
 from peaframe.errors import ModelError
 from peaframe.events import EventOptions
 from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
-from peaframe.models.text import QueryTokenizer, SentenceEncoder, TextConfig
+from peaframe.models.text import Adapter, QueryTokenizer, SentenceEncoder, TextConfig
 from peaframe.models.tower import ContrastiveHead, Tower, TowerConfig
 
 SHORTEST_SAMPLES = 24 * HOP_SAMPLES  # 0.96 s: shorter clips are heard with silence behind them
@@ -123,12 +123,14 @@ class MiniConfig:
         front: the convolutional front end.
         tower: the transformer.
         text: the sentence encoder.
+        text_hidden: hidden channels of the adapter between sentence encoder and head; 0 for none.
     """
 
     embedding_dim: int
     front: FrontEndConfig
     tower: TowerConfig
     text: TextConfig
+    text_hidden: int = 0
 
 
 class MiniFrameModel(FrameModel):
@@ -142,6 +144,7 @@ class MiniFrameModel(FrameModel):
         self.tower = Tower(config.tower)
         self.audio_head = ContrastiveHead(config.tower.width, config.embedding_dim)
         self.text = SentenceEncoder(config.text)
+        self.text_adapter = Adapter(config.text.width, config.text_hidden) if config.text_hidden else None
         self.text_head = ContrastiveHead(config.text.width, config.embedding_dim)
         self.logit_scale = nn.Parameter(torch.tensor(14.0))
         self.logit_bias = nn.Parameter(torch.tensor(-9.0))
@@ -186,4 +189,6 @@ class MiniFrameModel(FrameModel):
 
     def project_sentences(self, sentences: Tensor) -> Tensor:
         """Map sentence vectors (texts, width) into the shared space, (texts, dim), at unit length."""
+        if self.text_adapter is not None:
+            sentences = self.text_adapter(sentences)
         return F.normalize(self.text_head(sentences), dim=-1)

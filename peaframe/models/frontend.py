@@ -4,12 +4,11 @@ A log-mel spectrogram at 16 kHz goes through a MobileNet-v1 (the layout of YAMNe
 published weights training starts from). Its layers run at 25, 12.5 and 6.25 frames a second; feature maps of
 several depths are interpolated to the 25 Hz grid and joined: the deep ones know AudioSet's classes, the middle ones
 carry more of what tells other sounds apart, the shallow ones when something happens. Each channel goes on as its
-value in the frame and as its mean and standard deviation over the second around it, standardised.
+value in the frame and as its mean and standard deviation over the time around it, standardised.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 _LAST_STRIDE = 11  # index of the block whose time stride is replaced by dilation, for 6.25 Hz deep features
 TAPS = (2, 4, 8, 10, 12)  # blocks whose maps are used
-AROUND = 25  # frames that mean and deviation are taken over
 CHANNELS = BANDS * SPECTRA_PER_FRAME + sum(WIDTHS[i] for i in TAPS)
 _LIMIT = 10.0  # a standardised value is held within this many deviations
 
@@ -42,10 +40,17 @@ class FrontEndConfig:
     Attributes:
         width: channels of the feature vectors it gives.
         dropout: share of the channels left out in training, the same ones in all frames of a scene.
+        around: odd numbers of frames that means and deviations are taken over, a pair for each.
     """
 
     width: int
     dropout: float = 0.0
+    around: tuple[int, ...] = (25,)
+
+    @property
+    def channels(self) -> int:
+        """Channels of what goes into the last linear layer."""
+        return CHANNELS * (1 + 2 * len(self.around))
 
 
 def decimator() -> Tensor:
@@ -138,22 +143,25 @@ class Standardize(nn.Module):
         return torch.addcmul(-self.mean * scale, x, scale).clamp(-_LIMIT, _LIMIT)
 
 
-def with_surroundings(x: Tensor) -> Tensor:
-    """Join to every frame its channels' mean and standard deviation over the second around it.
+def with_surroundings(x: Tensor, around: tuple[int, ...]) -> Tensor:
+    """Join to every frame its channels' mean and standard deviation over the frames around it.
 
     Args:
         x: (batch, frames, channels) float32.
+        around: odd numbers of frames, each giving a mean and a deviation.
 
     Returns:
-        (batch, frames, 3 * channels); at the ends, only frames that exist count.
+        (batch, frames, channels * (1 + 2 * len(around))); at the ends, only frames that exist count.
     """
-    y = x.transpose(1, 2)
-    pool = functools.partial(
-        F.avg_pool1d, kernel_size=AROUND, stride=1, padding=AROUND // 2, count_include_pad=False
-    )
-    mean = pool(y)
-    deviation = (pool(y.square()) - mean.square()).clamp(min=1e-8).sqrt()
-    return torch.cat((y, mean, deviation), dim=1).transpose(1, 2)
+    frames = x.shape[1]
+    sums = F.pad(torch.stack((x, x.square())).double().cumsum(dim=2), (0, 0, 1, 0))
+    at = torch.arange(frames, device=x.device)
+    out = [x]
+    for length in around:
+        first, last = (at - length // 2).clamp(min=0), (at + length // 2 + 1).clamp(max=frames)
+        mean, square = (sums[:, :, last] - sums[:, :, first]) / (last - first)[:, None]
+        out += [mean.float(), (square - mean.square()).clamp(min=1e-8).sqrt().float()]
+    return torch.cat(out, dim=2)
 
 
 class ConvFrontEnd(nn.Module):
@@ -170,9 +178,9 @@ class ConvFrontEnd(nn.Module):
         inputs = (32, *WIDTHS[:-1])
         self.depthwise = nn.ModuleList(nn.Conv2d(c, c, 3, groups=c) for c in inputs)
         self.pointwise = nn.ModuleList(nn.Conv2d(c, d, 1) for c, d in zip(inputs, WIDTHS, strict=True))
-        self.standardize = Standardize(3 * CHANNELS)
+        self.standardize = Standardize(config.channels)
         self.dropout = nn.Dropout1d(config.dropout)
-        self.merge = nn.Linear(3 * CHANNELS, config.width)
+        self.merge = nn.Linear(config.channels, config.width)
         self._held = False
 
     def hold(self, held: bool) -> None:
@@ -205,7 +213,7 @@ class ConvFrontEnd(nn.Module):
         return self.project(features), deep
 
     def project(self, features: Tensor) -> Tensor:
-        """Map what `features` gives, (batch, frames, 3 * CHANNELS), to (batch, frames, width)."""
+        """Map what `features` gives, (batch, frames, config.channels), to (batch, frames, width)."""
         kept = self.dropout(self.standardize(features).transpose(1, 2)).transpose(1, 2)
         out: Tensor = self.merge(kept)
         return out
@@ -214,7 +222,7 @@ class ConvFrontEnd(nn.Module):
         """What the maps hold, frame by frame, from a log-mel spectrogram (batch, 4 frames, 64).
 
         Returns:
-            The joined maps with their surroundings (batch, frames, 3 * CHANNELS) and the deepest map (batch,
+            The joined maps with their surroundings (batch, frames, config.channels) and the deepest map (batch,
             frames, 1024), float32.
         """
         frames = mel.shape[1] // SPECTRA_PER_FRAME
@@ -224,7 +232,7 @@ class ConvFrontEnd(nn.Module):
                 for step, centre, x in self.maps(mel)
             ]
             joined = torch.cat((mel.reshape(mel.shape[0], frames, -1), *maps), dim=-1)
-            return with_surroundings(joined), maps[-1]
+            return with_surroundings(joined, self.config.around), maps[-1]
 
     def maps(self, mel: Tensor, taps: Collection[int] = TAPS) -> list[tuple[int, int, Tensor]]:
         """Run the blocks, as far as the last tap.

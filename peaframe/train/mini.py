@@ -102,6 +102,8 @@ class Settings:
         width: channels of the tower.
         layers: layers of the tower.
         embedding_dim: channels of the shared space.
+        around: frames that the front end takes means and deviations over.
+        text_hidden: hidden channels of the text adapter.
         dropout: dropout of the tower in training.
         channel_dropout: share of the front end's channels left out of a scene in training.
     """
@@ -113,6 +115,8 @@ class Settings:
     width: int = 256
     layers: int = 3
     embedding_dim: int = 256
+    around: tuple[int, ...] = (25,)
+    text_hidden: int = 0
     dropout: float = 0.1
     channel_dropout: float = 0.3
 

@@ -137,15 +137,18 @@ def test_what_lies_behind_the_end_is_silence(front):
     assert torch.equal(front(waveform)[0], front(longer)[0])
 
 
-def test_surroundings_are_mean_and_deviation_of_a_second():
-    x = torch.randn(2, 60, 3)
-    out = with_surroundings(x).numpy()
-    assert out.shape == (2, 60, 9)
+def test_surroundings_are_means_and_deviations():
+    x = torch.randn(2, 60, 3) + 5
+    out = with_surroundings(x, (25, 101)).numpy()
+    assert out.shape == (2, 60, 15)
     np.testing.assert_array_equal(out[..., :3], x.numpy())
     for frame in (0, 5, 12, 30, 59):
         second = x[:, max(frame - 12, 0) : frame + 13].numpy()
-        np.testing.assert_allclose(out[:, frame, 3:6], second.mean(axis=1), atol=1e-6)
-        np.testing.assert_allclose(out[:, frame, 6:], second.std(axis=1), atol=1e-5)
+        np.testing.assert_allclose(out[:, frame, 3:6], second.mean(axis=1), atol=1e-5)
+        np.testing.assert_allclose(out[:, frame, 6:9], second.std(axis=1), atol=1e-5)
+        longer = x[:, max(frame - 50, 0) : frame + 51].numpy()
+        np.testing.assert_allclose(out[:, frame, 9:12], longer.mean(axis=1), atol=1e-5)
+        np.testing.assert_allclose(out[:, frame, 12:], longer.std(axis=1), atol=1e-5)
 
 
 def test_standardize_gives_mean_0_and_deviation_1_and_cuts_off():
