@@ -113,7 +113,9 @@ def test_a_damaged_file_is_refused(hub, peaframe):
     hub.damage = True
     ran = peaframe("models", "download", "someone/pe-tiny")
     assert ran.returncode == 2
-    assert len(ran.stderr.splitlines()) == 1 or "damaged" in ran.stderr.splitlines()[-1]
+    told = ran.stderr.splitlines()[-1]
+    assert told.startswith("peaframe: error: ")
+    assert "model.safetensors: damaged (SHA-256 " in told
 
 
 @pytest.mark.parametrize("more", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, {}])
@@ -124,6 +126,33 @@ def test_what_cannot_be_fetched_is_said_in_one_line(peaframe, more):
         (line,) = ran.stderr.splitlines()
         assert line.startswith(f"peaframe: error: {name} is ")
         assert "cannot fetch" in line
+
+
+def test_the_list_for_machines_has_every_field(peaframe):
+    models = {model["name"]: model for model in json.loads(peaframe("models", "--json").stdout)}
+    assert models["pe-a-frame-base"]["hub_id"] == "facebook/pe-a-frame-base"
+    assert models["pe-a-frame-base"]["parameters"] == 560
+    assert models["pe-av-large"]["frames"] is False
+    assert models["peaframe-mini"]["hub_id"] is None
+
+
+def test_only_published_checkpoints_are_converted(peaframe, golden_folder, tmp_path):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "notes.txt").touch()
+    golden = str(golden_folder / "pe_a_frame_original")
+    for words, told in (
+        (("peaframe-mini", "out"), "no published PE checkpoint"),
+        ((golden, str(full)), "expected a new or empty folder"),
+        ((golden, str(full / "notes.txt")), "expected a new or empty folder"),
+        ((golden, "out", "--to", "onnx"), "onnx"),
+        (("peaframe-maxi", "out"), "did you mean 'peaframe-mini'"),
+    ):
+        ran = peaframe("models", "convert", *words)
+        assert ran.returncode == 2
+        (line,) = ran.stderr.splitlines()
+        assert told in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_list_never_asks_the_hub(hub, peaframe):
