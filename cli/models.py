@@ -21,10 +21,9 @@ LAYOUTS = ("transformers", "original")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe `list`, which is also what is done without a word, `download` and `convert`."""
+    """Describe `download` and `convert`; without either, the models are listed."""
     parser.add_argument("--json", action="store_true", help="print the list for machines")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    actions.add_parser("list", help="list them", allow_abbrev=False)
     download = actions.add_parser("download", help="fetch a model into the hub's cache", allow_abbrev=False)
     download.add_argument("model", help="a name of the list, or owner/name[@revision] on the hub")
     convert = actions.add_parser(

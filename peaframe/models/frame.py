@@ -83,7 +83,7 @@ class FrameModel(nn.Module, ABC):
         return frames @ texts.T * self.logit_scale + self.logit_bias
 
     def fingerprint(self) -> str:
-        """Sixteen hex digits that differ between differently trained models: of all tensors outside big towers."""
+        """Sixteen hex digits that tell models apart: the hash of the heads' weights, the scale and the bias."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             if "head" in name or name.startswith("logit_"):
