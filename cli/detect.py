@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peaframe import formats
-from peaframe.cli.options import add_event_arguments, event_options, event_summary
+from peaframe.cli.options import add_event_arguments, add_listening_arguments, event_options, event_summary
 from peaframe.cli.output import check_destinations, print_text, table
 from peaframe.errors import OptionError
 from peaframe.files import atomic_path
-from peaframe.models.names import BUILT_IN
 
 if TYPE_CHECKING:
     from peaframe.infer.detector import Detection
@@ -36,12 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recording", help="an audio or video file, of any length, or what `embed` kept (.npz)"
     )
     parser.add_argument("queries", nargs="+", metavar="QUERY", help='a sound in words, such as "dog barking"')
-    parser.add_argument("--model", default=BUILT_IN, metavar="NAME|FOLDER", help="default: %(default)s")
-    parser.add_argument(
-        "--device", default="auto", help="auto (a GPU if there is one), cpu or cuda; default: auto"
-    )
-    parser.add_argument("--start", type=float, metavar="S", help="where to begin to listen, in seconds")
-    parser.add_argument("--end", type=float, metavar="S", help="where to stop, in seconds")
+    add_listening_arguments(parser)
     add_event_arguments(
         parser.add_argument_group("how scores become events (default: the model's own settings)")
     )
@@ -83,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         from peaframe.infer.plot import save_plot  # says so if matplotlib is missing
     from peaframe.infer.detector import load
 
-    detector = load(args.model, args.device)
+    detector = load(args.model, args.device, args.precision)
     options = event_options(detector.model.event_options, args, queries)
     began = time.perf_counter()
     found = detector.detect(args.recording, queries, options, start=args.start, end=args.end, progress=True)

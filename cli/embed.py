@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from peaframe.cli.options import add_listening_arguments
 from peaframe.cli.output import check_destinations
-from peaframe.models.names import BUILT_IN
 
 HELP = "keep what a model heard in a recording, to be asked later without the audio"
 EXAMPLES = """\
@@ -27,12 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=_npz, required=True, metavar="FILE.npz", help="where to put the embeddings"
     )
-    parser.add_argument("--model", default=BUILT_IN, metavar="NAME|FOLDER", help="default: %(default)s")
-    parser.add_argument(
-        "--device", default="auto", help="auto (a GPU if there is one), cpu or cuda; default: auto"
-    )
-    parser.add_argument("--start", type=float, metavar="S", help="where to begin to listen, in seconds")
-    parser.add_argument("--end", type=float, metavar="S", help="where to stop, in seconds")
+    add_listening_arguments(parser)
 
 
 def _npz(text: str) -> Path:
@@ -49,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     audio.probe(args.recording)
     from peaframe.infer.detector import load
 
-    detector = load(args.model, args.device)
+    detector = load(args.model, args.device, args.precision)
     began = time.perf_counter()
     heard = detector.embed(args.recording, start=args.start, end=args.end, progress=True)
     seconds = time.perf_counter() - began

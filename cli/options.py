@@ -1,4 +1,4 @@
-"""The options by which scores become events, shared by the commands that make events."""
+"""Options that several commands share: what listens and to what, and how scores become events."""
 
 from __future__ import annotations
 
@@ -8,12 +8,29 @@ from collections.abc import Mapping, Sequence
 
 from peaframe.errors import OptionError
 from peaframe.events import EventOptions
+from peaframe.models.names import BUILT_IN
 
 _LENGTHS = {
     "median": "smooth the scores with a median filter of this length",
     "min_duration": "drop events shorter than this",
     "merge_gap": "join events of one query this far apart or less",
 }
+
+
+def add_listening_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare --model, --device, --precision, --start and --end."""
+    parser.add_argument("--model", default=BUILT_IN, metavar="NAME|FOLDER", help="default: %(default)s")
+    parser.add_argument(
+        "--device", default="auto", help="auto (a GPU if there is one), cpu or cuda; default: auto"
+    )
+    parser.add_argument(
+        "--precision",
+        default="exact",
+        choices=("exact", "fast"),
+        help="exact: float32; fast: half precision where the processor gains by it; default: exact",
+    )
+    parser.add_argument("--start", type=float, metavar="S", help="where to begin to listen, in seconds")
+    parser.add_argument("--end", type=float, metavar="S", help="where to stop, in seconds")
 
 
 def add_event_arguments(group: argparse._ArgumentGroup) -> None:

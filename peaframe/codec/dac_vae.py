@@ -1,11 +1,11 @@
-"""The encoder of DAC-VAE: 48 kHz waveform -> 25 latents a second, in exact chunks.
+"""The encoder of DAC-VAE: 48 kHz waveform -> 25 latents a second.
 
 A stack of strided convolutions with snake activations (DAC, Kumar et al. 2023, arXiv 2306.06546) and a linear
 bottleneck of which PE models use the mean (`audio_codec.py` in `core/audio_visual_encoder` of
 facebookresearch/perception_models).
 
 Each latent depends on a short stretch of samples alone, so a long waveform can be encoded piece by piece with the
-result of one pass; memory then does not grow with its length.
+result of one pass (`peaframe.codec.encode`); memory then does not grow with its length.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from peaframe.errors import ModelError
 
-CHUNK_SECONDS = 4.0
 _DILATIONS = (1, 3, 9)
 _KERNEL = 7
 
@@ -145,30 +143,6 @@ class Codec(nn.Module):
         out: Tensor = self.mean(self.encoder(waveform[:, None])).transpose(1, 2)
         return out
 
-    def encode(self, waveform: Tensor, chunk_seconds: float = CHUNK_SECONDS) -> Tensor:
-        """The same in chunks, so that memory does not grow with the length.
-
-        Args:
-            waveform: as for `forward`.
-            chunk_seconds: how much is encoded at a time, apart from its context.
-
-        Returns:
-            As `forward`, up to float rounding (2e-5 at the public size).
-        """
-        hop = self.config.hop
-        frames = waveform.shape[1] // hop
-        chunk = max(1, round(chunk_seconds * self.config.sample_rate / hop))
-        if frames <= chunk + self.context or waveform.shape[1] % hop:
-            whole: Tensor = self(waveform)
-            return whole
-        parts = []
-        for first in range(0, frames, chunk):
-            last = min(first + chunk, frames)
-            left, right = max(0, first - self.context), min(frames, last + self.context)
-            latents = self(waveform[:, left * hop : right * hop])
-            parts.append(latents[:, first - left : last - left])
-        return torch.cat(parts, dim=1)
-
 
 def receptive_field(strides: tuple[int, ...]) -> tuple[int, int]:
     """Samples that latent t depends on: [hop * t - before, hop * t + behind).
@@ -187,13 +161,3 @@ def receptive_field(strides: tuple[int, ...]) -> tuple[int, int]:
         first, last = first - reach, last + reach
     reach = _KERNEL // 2
     return -(first - reach), last + reach + 1
-
-
-def pad_to_hop(waveform: Tensor, hop: int) -> Tensor:
-    """Lengthen (batch, samples) to a multiple of the hop by reflection, as the reference does with what it reads.
-
-    A clip that is too short to be reflected far enough is filled up with silence.
-    """
-    missing = -waveform.shape[1] % hop
-    mode = "reflect" if missing < waveform.shape[1] else "constant"
-    return F.pad(waveform, (0, missing), mode=mode)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 from peaframe import audio, formats
@@ -25,11 +26,14 @@ from peaframe.clock import (
 )
 from peaframe.errors import AudioError, ModelError, OptionError
 from peaframe.events import Event, EventOptions, events_from_scores
+from peaframe.infer.ahead import ahead
 from peaframe.infer.embeddings import SUFFIX, Embeddings
+from peaframe.infer.texts import TextEmbeddings
 from peaframe.infer.windows import OVERLAP_FRAMES, WINDOW_FRAMES, Stitcher, window_count, windows
 from peaframe.models.frame import FrameModel
 from peaframe.models.load import load_model
 from peaframe.models.names import BUILT_IN
+from peaframe.models.precision import EXACT, check_precision
 from peaframe.scores import Scores
 from peaframe.version import __version__
 
@@ -71,19 +75,21 @@ class Detection:
 class Detector:
     """A frame model ready to hear recordings."""
 
-    def __init__(self, model: FrameModel, device: str = "auto") -> None:
+    def __init__(self, model: FrameModel, device: str = "auto", precision: str = EXACT) -> None:
         """Put `model` on a device.
 
         Args:
             model: from `peaframe.models.load_model`.
             device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1` ...
+            precision: `exact` (float32) or `fast` (half precision where the processor gains by it).
 
         Raises:
-            OptionError: no such device here.
+            OptionError: no such device here, or no such precision.
         """
         self.device = _device(device)
         self.model = model.to(self.device).eval()
-        self._texts: dict[str, torch.Tensor] = {}
+        self.model.set_precision(precision)
+        self._texts = TextEmbeddings(model)
 
     def detect(
         self,
@@ -122,6 +128,7 @@ class Detector:
             "peaframe": __version__,
             "model": self.model.name,
             "device": str(self.device),
+            "precision": self.model.precision,
             "queries": words,
             "options": _plain(chosen),
             "window_frames": WINDOW_FRAMES,
@@ -141,7 +148,7 @@ class Detector:
     ) -> Scores:
         """The probabilities alone; arguments and errors as in `detect`."""
         words = _checked(queries)
-        texts = self._texts_of(words)
+        texts = self._texts(words)
         kept = _load_embeddings(source)
         if kept is not None:
             return self.score_embeddings(kept, words, start=start, end=end)
@@ -162,7 +169,7 @@ class Detector:
 
         It is held in memory, 2 * dim bytes a frame: 46 MB an hour with peaframe-mini.
         """
-        stitcher = Stitcher(self._texts_of(["sound"]).shape[1], dtype=np.float16)
+        stitcher = Stitcher(self.model.embedding_dim, dtype=np.float16)
         heard = self._listen(source, start, end, progress, stitcher, lambda x: x)
         values = stitcher.result()[: frame_count(heard)].astype(np.float16)
         name = str(source) if isinstance(source, (str, Path)) else "array"
@@ -189,7 +196,7 @@ class Detector:
                 f"this model is {self.model.name} ({self.model.fingerprint()}); use --model {embeddings.model}"
             )
         words = _checked(queries)
-        texts = self._texts_of(words)
+        texts = self._texts(words)
         last = embeddings.start + embeddings.duration
         begin, stop = embeddings.start if start is None else start, last if end is None else min(end, last)
         if not embeddings.start <= begin < stop:
@@ -228,47 +235,37 @@ class Detector:
         blocks, expected = _open(source, start, end)
         heard = 0
 
-        def counted() -> Iterator[NDArray[np.float32]]:
+        def rows() -> Iterator[NDArray[np.float32]]:
             nonlocal heard
-            for block in blocks:
+            stream = self.model.open_stream()
+            for block in ahead(blocks):
                 heard += len(block)
-                yield block
+                yield stream.push(torch.from_numpy(block)).cpu().numpy()
+            yield stream.finish().cpu().numpy()
 
         total = window_count(expected) if expected else None
         with tqdm(total=total, desc="listen", unit="window", disable=None if progress else True) as bar:
-            for batch in _batches(windows(counted()), BATCH_WINDOWS):
+            for batch in _batches(windows(rows()), BATCH_WINDOWS):
                 for (first, _), values in zip(batch, self._run([x for _, x in batch], use), strict=True):
                     stitcher.add(first, values)
                 bar.update(len(batch))
         return heard
 
-    def _texts_of(self, words: list[str]) -> torch.Tensor:
-        """Text embeddings (queries, dim), each computed once."""
-        new = [word for word in words if word not in self._texts]
-        with torch.inference_mode():
-            for i in range(0, len(new), 64):
-                part = new[i : i + 64]
-                self._texts.update(zip(part, self.model.encode_text(part), strict=True))
-        return torch.stack([self._texts[word] for word in words])
-
     @torch.inference_mode()
     def _run(
         self, clips: list[NDArray[np.float32]], use: Callable[[torch.Tensor], torch.Tensor]
     ) -> list[NDArray[np.float32]]:
-        """What `use` makes of the frames of each clip, (frames, columns)."""
-        longest = max(len(clip) for clip in clips)
-        waveform = torch.zeros(len(clips), longest)
-        for row, clip in zip(waveform, clips, strict=True):
-            row[: len(clip)] = torch.from_numpy(clip)
-        lengths = torch.tensor([len(clip) for clip in clips])
-        frames = self.model.encode_audio(waveform.to(self.device), lengths)
+        """What `use` makes of the frames of each window of rows, (frames, columns)."""
+        rows = nn.utils.rnn.pad_sequence([torch.from_numpy(clip) for clip in clips], batch_first=True)
+        mask = torch.arange(rows.shape[1]) < torch.tensor([[len(clip)] for clip in clips])
+        frames = self.model.encode_latents(rows.to(self.device), mask.to(self.device))
         values = use(frames).float().cpu().numpy()
-        return [row[: frame_count(len(clip))] for row, clip in zip(values, clips, strict=True)]
+        return [row[: len(clip)] for row, clip in zip(values, clips, strict=True)]
 
 
-def load(name: str | Path = BUILT_IN, device: str = "auto") -> Detector:
+def load(name: str | Path = BUILT_IN, device: str = "auto", precision: str = EXACT) -> Detector:
     """Load a model by name or folder and make it a `Detector`; see `load_model` and `Detector` for errors."""
-    return Detector(load_model(name), device)
+    return Detector(load_model(name), device, check_precision(precision))
 
 
 def _load_embeddings(source: str | Path | NDArray[np.floating[Any]]) -> Embeddings | None:

@@ -1,7 +1,7 @@
 """Long recordings in overlapping windows, and their scores as one seamless curve.
 
 Every window has the length the model was trained on, so a frame means the same wherever it stands; where two windows
-overlap, their scores are cross-faded. Only a few windows of audio are held at a time.
+overlap, their scores are cross-faded. Only a few windows are held at a time.
 """
 
 from __future__ import annotations
@@ -12,45 +12,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from peaframe.clock import HOP_SAMPLES, frame_count
+from peaframe.clock import frame_count
 
 WINDOW_FRAMES = 250
 OVERLAP_FRAMES = 50
 
-Samples = NDArray[np.float32]
+Rows = NDArray[np.float32]
 
 
 def windows(
-    blocks: Iterable[Samples], window_frames: int = WINDOW_FRAMES, overlap_frames: int = OVERLAP_FRAMES
-) -> Iterator[tuple[int, Samples]]:
-    """Cut a stream of audio into windows.
+    blocks: Iterable[Rows], window_frames: int = WINDOW_FRAMES, overlap_frames: int = OVERLAP_FRAMES
+) -> Iterator[tuple[int, Rows]]:
+    """Cut a stream of frames into windows.
 
     Args:
-        blocks: consecutive stretches of samples, of any lengths.
+        blocks: consecutive stretches of rows (frames, channels), of any lengths.
         window_frames: length of a window.
         overlap_frames: how many frames neighbours share at least; less than `window_frames`.
 
     Yields:
-        The window's first frame and its samples. All windows are whole but the last; the last one begins so early
-        that it is as long as the others (to within a frame) wherever the recording allows it.
+        The window's first frame and its rows. All windows are whole, the last one begins so early that it is, too,
+        unless the recording is shorter than one.
     """
-    window = window_frames * HOP_SAMPLES
-    hop = (window_frames - overlap_frames) * HOP_SAMPLES
-    kept = np.zeros(0, dtype=np.float32)
-    first = 0  # sample number of kept[0]
-    following = 0  # sample number where the next window begins
+    hop = window_frames - overlap_frames
+    kept: Rows | None = None
+    first = 0  # frame number of kept[0]
+    following = 0  # frame number where the next window begins
     for block in blocks:
-        kept = np.concatenate((kept, block))
-        while first + len(kept) >= following + window:
-            yield following // HOP_SAMPLES, kept[following - first : following - first + window]
+        kept = block if kept is None else np.concatenate((kept, block))
+        while first + len(kept) >= following + window_frames:
+            yield following, kept[following - first : following - first + window_frames]
             following += hop
             drop = max(0, following - hop - first)
             kept, first = kept[drop:], first + drop
-    end = first + len(kept)
-    heard = following - hop + window if following else 0
-    if end > heard:
-        begin = max(0, -(-(end - window) // HOP_SAMPLES) * HOP_SAMPLES)
-        yield begin // HOP_SAMPLES, kept[begin - first :]
+    end = first + (0 if kept is None else len(kept))
+    heard = following - hop + window_frames if following else 0
+    if kept is not None and end > heard:
+        begin = max(0, end - window_frames)
+        yield begin, kept[begin - first :]
 
 
 class Stitcher:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +19,55 @@ from peaframe.clock import HOP_SAMPLES, frame_count
 from peaframe.errors import ModelError
 from peaframe.events import EventOptions
 from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
+from peaframe.models.precision import EXACT, check_precision
 from peaframe.models.text import Adapter, QueryTokenizer, SentenceEncoder, TextConfig
 from peaframe.models.tower import ContrastiveHead, Tower, TowerConfig
 
+_HASHED = 256  # values of a tensor that a fingerprint takes, at least, if there are as many
 SHORTEST_SAMPLES = 24 * HOP_SAMPLES  # 0.96 s: shorter clips are heard with silence behind them
+
+
+class FrameStream(Protocol):
+    """A recording on its way into a model, in portions of any length, as one row for each 40 ms frame."""
+
+    def push(self, samples: Tensor) -> Tensor:
+        """Hear the next samples (samples,) at 48 kHz and give the rows (frames, channels) that are ready."""
+        ...
+
+    def finish(self) -> Tensor:
+        """The rows still to come."""
+        ...
+
+
+class SampleStream:
+    """Rows that are the samples of their frame, for models that work on windows from the first layer on."""
+
+    def __init__(self) -> None:
+        self._waiting = torch.zeros(0)
+
+    def push(self, samples: Tensor) -> Tensor:
+        """Hear the next samples."""
+        samples = torch.cat((self._waiting, samples))
+        whole = len(samples) // HOP_SAMPLES * HOP_SAMPLES
+        self._waiting = samples[whole:].clone()
+        return samples[:whole].view(-1, HOP_SAMPLES)
+
+    def finish(self) -> Tensor:
+        """A last frame that is not whole, with silence behind it."""
+        missing = -len(self._waiting) % HOP_SAMPLES
+        return F.pad(self._waiting, (0, missing)).view(-1, HOP_SAMPLES)
 
 
 class FrameModel(nn.Module, ABC):
     """What PE-A-Frame checkpoints and peaframe-mini have in common.
 
+    A long recording goes through in two stages: `open_stream` turns all of it into rows, the part of the work that
+    needs no window, and `encode_latents` turns windows of rows into embeddings. `encode_audio` is both, for clips.
+
     Attributes:
         name: the name it was loaded by.
+        precision: `exact` or `fast`, see `peaframe.models.precision`.
+        slow_text: whether embeddings of queries are worth keeping on disk.
         logit_scale: what the dot product is multiplied with, shape ().
         logit_bias: what is added then, shape ().
         tokenizer: turns queries into token ids; None in a checkpoint without one.
@@ -36,6 +75,8 @@ class FrameModel(nn.Module, ABC):
     """
 
     name: str = ""
+    precision: str = EXACT
+    slow_text: bool = False
     event_options: EventOptions = EventOptions()
     tokenizer: QueryTokenizer | None
     logit_scale: Tensor
@@ -55,6 +96,22 @@ class FrameModel(nn.Module, ABC):
 
         Raises:
             ModelError: the waveform is no (batch, samples) array, is empty, or lengths do not fit.
+        """
+
+    def open_stream(self) -> FrameStream:
+        """A stream for one recording, whose rows are what `encode_latents` takes."""
+        return SampleStream()
+
+    @abstractmethod
+    def encode_latents(self, latents: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Embed windows of rows.
+
+        Args:
+            latents: (batch, frames, channels) from the streams of `open_stream`.
+            mask: (batch, frames), true where a frame belongs to its window; None when all do.
+
+        Returns:
+            (batch, frames, dim), zeros behind a window's end.
         """
 
     @abstractmethod
@@ -83,13 +140,25 @@ class FrameModel(nn.Module, ABC):
         return frames @ texts.T * self.logit_scale + self.logit_bias
 
     def fingerprint(self) -> str:
-        """Sixteen hex digits that tell models apart: the hash of the heads' weights, the scale and the bias."""
+        """Sixteen hex digits that tell models apart: a hash of every tensor's name, shape and some of its values."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
-            if "head" in name or name.startswith("logit_"):
-                digest.update(name.encode())
-                digest.update(tensor.detach().float().cpu().numpy().tobytes())
+            flat = tensor.detach().flatten()
+            some = flat[:: max(1, len(flat) // _HASHED)]
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(some.float().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def embedding_dim(self) -> int:
+        """Channels of the embeddings that audio and text share."""
+        head = self.get_submodule("text_head.proj")
+        assert isinstance(head, nn.Linear)
+        return head.out_features
+
+    def set_precision(self, precision: str) -> None:
+        """Compute `exact` or `fast` from now on; raises OptionError for anything else. peaframe-mini knows one way."""
+        self.precision = check_precision(precision)
 
     @property
     def device(self) -> torch.device:
@@ -164,6 +233,10 @@ class MiniFrameModel(FrameModel):
             own = frame_count(length)
             out[rows, :own] = embeddings[:, :own].to(out.dtype)
         return out
+
+    def encode_latents(self, latents: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `FrameModel.encode_latents`; rows are samples."""
+        return self.encode_audio(latents.flatten(1), None if mask is None else mask.sum(dim=1) * HOP_SAMPLES)
 
     def encode_decimated(self, waveform: Tensor) -> Tensor:
         """Embed clips of one length already at 16 kHz, (batch, samples): (batch, ceil(samples / 640), dim)."""

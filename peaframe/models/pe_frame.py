@@ -4,23 +4,27 @@ Class PEAudioFrame in `core/audio_visual_encoder/pe.py` of facebookresearch/perc
 layer, the tower, and a head on every frame; ModernBERT's first token and a head for the query. Embeddings are not
 normed; one scale and one bias serve all queries.
 
-Unlike there, and in transformers, a clip's embeddings do not depend on what it is batched with: clips of one length
-go through the codec together, so no padding enters it, and the tower masks the rest.
+Unlike there, and in transformers, a clip's embeddings do not depend on what it is batched with: each clip goes through
+the codec alone, so no padding enters it, and the tower masks the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from peaframe.clock import HOP_SAMPLES, frame_count
-from peaframe.codec.dac_vae import Codec, CodecConfig, pad_to_hop
+from peaframe.clock import HOP_SAMPLES
+from peaframe.codec.dac_vae import Codec, CodecConfig
+from peaframe.codec.encode import ChunkStream, LatentStream, encode
+from peaframe.codec.stream import CodecStream, StreamEncoder
 from peaframe.errors import ModelError
 from peaframe.models.frame import FrameModel, clip_lengths
 from peaframe.models.modernbert import ModernBert, ModernBertConfig
+from peaframe.models.precision import product_type
 from peaframe.models.text import QueryTokenizer
 from peaframe.models.tower import ContrastiveHead, Tower, TowerConfig
 
@@ -66,17 +70,39 @@ def public_config(size: str) -> PEFrameConfig:
 
 
 class PEAudioTower(nn.Module):
-    """Waveform -> codec latents -> contextual frames and a clip token."""
+    """Waveform -> codec latents -> contextual frames and a clip token.
+
+    Attributes:
+        products: type of the matrix products; float32 stands for the type of the weights.
+    """
 
     def __init__(self, config: PEAudioConfig) -> None:
         super().__init__()
         self.codec = Codec(config.codec)
         self.data_proj = nn.Linear(config.codec.latent, config.tower.width)
         self.tower = Tower(config.tower)
+        self.products = torch.float32
+        self._ready: tuple[Any, StreamEncoder] | None = None  # the codec prepared, and for what
+
+    def open_stream(self) -> LatentStream:
+        """A stream of latents for one recording, as quick as the device allows."""
+        weight = self.codec.mean.weight
+        if weight.device.type != "cpu":
+            return self._plain_stream()
+        products = weight.dtype if self.products == torch.float32 else self.products
+        state = products, [(p.data_ptr(), p.is_inference() or p._version) for p in self.codec.parameters()]
+        if self._ready is None or self._ready[0] != state:
+            self._ready = state, StreamEncoder(self.codec, products)
+        return LatentStream(CodecStream(self._ready[1]), self.codec)
+
+    def _plain_stream(self) -> LatentStream:
+        return LatentStream(ChunkStream(self.codec), self.codec)
 
     @torch.no_grad()
     def latents(self, waveform: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Encode a batch of clips with the codec, which is frozen.
+        """Encode a batch of clips with the codec, which is frozen, one by one, so that no padding enters it.
+
+        With exact products it sums in the order of the reference, so that its numbers are the reference's.
 
         Args:
             waveform: (batch, samples) at 48 kHz.
@@ -85,29 +111,24 @@ class PEAudioTower(nn.Module):
         Returns:
             Latents (batch, frames, latent), zeros behind a clip's end, and the mask (batch, frames).
         """
-        frames = torch.tensor([frame_count(count) for count in counts], device=waveform.device)
-        mask = torch.arange(int(frames.max()), device=waveform.device) < frames[:, None]
-        out = waveform.new_zeros(*mask.shape, self.codec.config.latent)
-        for count in sorted(set(counts)):
-            rows = [i for i, own in enumerate(counts) if own == count]
-            together = (
-                len(rows) if waveform.is_cuda else 1
-            )  # on a CPU a batch of convolutions gains only memory
-            for part in (rows[i : i + together] for i in range(0, len(rows), together)):
-                clips = pad_to_hop(waveform[part, :count], HOP_SAMPLES)
-                out[part, : frame_count(count)] = self.codec.encode(clips).to(out.dtype)
-        return out, mask
+        fresh = self._plain_stream if self.products == torch.float32 else self.open_stream
+        clips = [encode(fresh(), x[:count]) for x, count in zip(waveform, counts, strict=True)]
+        mask = torch.arange(max(map(len, clips))) < torch.tensor([[len(clip)] for clip in clips])
+        return nn.utils.rnn.pad_sequence(clips, batch_first=True), mask.to(waveform.device)
 
     def forward(self, latents: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Contextualise latents (batch, frames, latent): frames (batch, frames, width), clip token (batch, width)."""
-        out: tuple[Tensor, Tensor] = self.tower(
-            self.data_proj(latents), None if mask is None or mask.all() else mask
-        )
-        return out
+        mask = None if mask is None or mask.all() else mask
+        half = self.products != torch.float32
+        with torch.autocast(latents.device.type, self.products if half else None, enabled=half):
+            frames, clip = self.tower(self.data_proj(latents), mask)
+        return frames.to(latents.dtype), clip.to(latents.dtype)
 
 
 class PEFrameModel(FrameModel):
     """PE-A-Frame of any size."""
+
+    slow_text = True
 
     def __init__(self, config: PEFrameConfig, tokenizer: QueryTokenizer | None = None) -> None:
         super().__init__()
@@ -122,21 +143,22 @@ class PEFrameModel(FrameModel):
         self.logit_scale = nn.Parameter(torch.tensor(10.0))
         self.logit_bias = nn.Parameter(torch.tensor(-10.0))
 
+    def set_precision(self, precision: str) -> None:
+        """See `FrameModel.set_precision`; what it means depends on the device, so move the model there first."""
+        super().set_precision(precision)
+        self.audio.products = product_type(precision, self.device)
+
+    def open_stream(self) -> LatentStream:
+        """See `FrameModel.open_stream`; rows are codec latents, exact wherever windows are cut."""
+        return self.audio.open_stream()
+
     def encode_audio(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
         """See `FrameModel.encode_audio`. A clip that ends inside a frame is continued by its reflection."""
         counts = clip_lengths(waveform, lengths)
         return self.encode_latents(*self.audio.latents(waveform.to(self.logit_scale.dtype), counts))
 
     def encode_latents(self, latents: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Embed codec latents.
-
-        Args:
-            latents: (batch, frames, latent) from `audio.latents`.
-            mask: (batch, frames), true where a frame belongs to its clip; None when all do.
-
-        Returns:
-            (batch, frames, dim), zeros behind a clip's end.
-        """
+        """See `FrameModel.encode_latents`; rows are codec latents."""
         frames, _ = self.audio(latents, mask)
         embeddings: Tensor = self.audio_head(frames)
         return embeddings if mask is None else embeddings * mask[:, :, None].to(embeddings.dtype)

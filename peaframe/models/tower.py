@@ -38,6 +38,15 @@ class TowerConfig:
     dropout: float = 0.0
 
 
+class RMSNorm(nn.RMSNorm):
+    """RMS norm that computes in the type of its input, also under autocast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (..., width)."""
+        assert self.weight is not None
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class MaskedGroupNorm(nn.GroupNorm):
     """Group norm with one group whose statistics leave padded frames out."""
 
@@ -113,8 +122,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.width, config.width, bias=False)
         self.v_proj = nn.Linear(config.width, config.width, bias=False)
         self.o_proj = nn.Linear(config.width, config.width, bias=False)
-        self.q_norm = nn.RMSNorm(self.head_dim, eps=config.norm_eps)
-        self.k_norm = nn.RMSNorm(self.head_dim, eps=config.norm_eps)
+        self.q_norm = RMSNorm(self.head_dim, eps=config.norm_eps)
+        self.k_norm = RMSNorm(self.head_dim, eps=config.norm_eps)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], keys: Tensor | None) -> Tensor:
         """Map (batch, tokens, width) to the same; `keys` (batch, 1, 1, tokens) is true where one may look."""
@@ -150,9 +159,9 @@ class Layer(nn.Module):
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.input_layernorm = RMSNorm(config.width, eps=config.norm_eps)
         self.self_attn = Attention(config)
-        self.post_attention_layernorm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.width, eps=config.norm_eps)
         self.mlp = SwiGLU(config.width, config.mlp_width)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -172,7 +181,7 @@ class Tower(nn.Module):
         self.class_embedding = nn.Parameter(torch.randn(1, 1, config.width))
         self.resnet = ResnetBlock1d(config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.norm = RMSNorm(config.width, eps=config.norm_eps)
         self.output = nn.Linear(config.width, config.width, bias=False)
 
     def start_as_identity(self) -> None:

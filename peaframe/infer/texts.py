@@ -1,0 +1,75 @@
+"""Embeddings of queries, computed once for each model: in memory, and on disk where the text tower is slow."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from peaframe.errors import PeaframeError
+from peaframe.files import atomic_path
+from peaframe.models.frame import FrameModel
+
+BATCH = 64
+
+
+def cache_folder() -> Path:
+    """Where peaframe keeps what it can compute again: `$PEAFRAME_CACHE`, else `peaframe` in the user's cache."""
+    if own := os.environ.get("PEAFRAME_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "peaframe"
+
+
+class TextEmbeddings:
+    """Queries -> their embeddings by one model.
+
+    A file on disk holds one embedding, named by the model's fingerprint and the query's hash. What cannot be read or
+    written there is computed again; nothing depends on it.
+    """
+
+    def __init__(self, model: FrameModel) -> None:
+        """Take the model; the disk is used if its `slow_text` says so."""
+        self._model = model
+        self._known: dict[str, Tensor] = {}
+        self._folder = cache_folder() / "texts" / model.fingerprint() if model.slow_text else None
+
+    def __call__(self, queries: Sequence[str]) -> Tensor:
+        """Embeddings (queries, dim), on the model's device."""
+        for query in queries:
+            if query not in self._known and (stored := self._load(query)) is not None:
+                self._known[query] = stored
+        new = [query for query in dict.fromkeys(queries) if query not in self._known]
+        with torch.inference_mode():
+            for i in range(0, len(new), BATCH):
+                part = new[i : i + BATCH]
+                self._known.update(zip(part, self._model.encode_text(part), strict=True))
+        for query in new:
+            self._store(query)
+        return torch.stack([self._known[query] for query in queries])
+
+    def _path(self, query: str) -> Path | None:
+        name = hashlib.sha256(query.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return None if self._folder is None else self._folder / f"{name}.npy"
+
+    def _load(self, query: str) -> Tensor | None:
+        path = self._path(query)
+        with suppress(OSError, ValueError, EOFError):
+            if path is not None and path.is_file():
+                values = torch.from_numpy(np.load(path, allow_pickle=False))
+                if values.shape == (self._model.embedding_dim,) and values.isfinite().all():
+                    return values.to(self._model.logit_scale)
+        return None
+
+    def _store(self, query: str) -> None:
+        if (path := self._path(query)) is None:
+            return
+        with suppress(OSError, PeaframeError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temp, temp.open("wb") as file:
+                np.save(file, self._known[query].float().cpu().numpy())
