@@ -13,6 +13,10 @@ class AudioError(PeaframeError):
     """A recording cannot be read: missing, empty, not audio, corrupt, or out of the range asked for."""
 
 
+class VideoError(PeaframeError):
+    """The pictures of a video cannot be read: missing, none there, or corrupt."""
+
+
 class FormatError(PeaframeError):
     """An annotation file or a format name cannot be understood or written."""
 

@@ -20,6 +20,7 @@ FLOORS = {
     "clock": 0,
     "events": 0,
     "spans": 0,
+    "video": 0,
     "archive": 0,
     "scores": 0,
     "audio": 0,

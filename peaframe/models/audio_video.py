@@ -7,18 +7,22 @@ brought to the audio's frames by nearest neighbour), ModernBERT with one head fo
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peaframe.errors import ModelError
 from peaframe.models.frame import clip_lengths
+from peaframe.models.image import ImageConfig, ImageEncoder
 from peaframe.models.modernbert import ModernBert, ModernBertConfig
 from peaframe.models.pe_frame import PEAudioConfig, PEAudioTower
 from peaframe.models.text import QueryTokenizer
 from peaframe.models.tower import ContrastiveHead, Tower, TowerConfig
+from peaframe.video import blocks as video_blocks
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class PEVideoConfig:
         features: channels of a frame feature, as the image encoder gives it; None where only the weights tell.
         tower: the transformer on them.
         image_encoder: name of the image encoder.
+        image: its sizes; None where the checkpoint does not hold it.
         frames: how many frames, evenly spread, stand for a clip; None for all of them.
     """
 
@@ -36,6 +41,7 @@ class PEVideoConfig:
     tower: TowerConfig
     image_encoder: str = "PE-Core-L14-336"
     frames: int | None = None
+    image: ImageConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,9 @@ class PEAudioVideoModel(nn.Module):
         self.tokenizer = tokenizer
         self.audio = PEAudioTower(config.audio)
         self.video = VideoTower(config.video)
+        self.image: ImageEncoder | None = None
+        if config.video.image is not None:
+            self.image = ImageEncoder(config.video.image, config.video.features or 0)
         widths = config.audio.tower.width, config.video.tower.width
         self.fusion = FusionTower(*widths, config.fusion)
         self.text = ModernBert(config.text)
@@ -141,6 +150,30 @@ class PEAudioVideoModel(nn.Module):
                 }.items()
             }
         )
+
+    def video_features(self, path: str | os.PathLike[str]) -> Tensor:
+        """What the video tower takes, from the pictures of a file.
+
+        Args:
+            path: the video; 16-frame models take 16 frames, evenly spread, the others all of them.
+
+        Returns:
+            (frames, features) of unit length. Memory does not grow with the video but for them.
+
+        Raises:
+            ModelError: the checkpoint holds no image encoder.
+            VideoError: the file cannot be read.
+        """
+        if self.image is None:
+            raise ModelError(
+                f"{self.name or 'this model'} came without its image encoder; convert it from the layout of "
+                "transformers, or give frame_features"
+            )
+        parts = [
+            self.image.frame_features(torch.from_numpy(np.ascontiguousarray(block)))
+            for block in video_blocks(path, self.config.video.frames)
+        ]
+        return torch.cat(parts)
 
     def encode_av(
         self,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from peaframe.errors import CheckpointError
+from peaframe.models.image_layout import from_timm, to_timm
 
 Tensors = dict[str, Tensor]
 
@@ -79,6 +80,7 @@ FRAME_TRANSFORMERS = _with_towers(
 AV_ORIGINAL = _with_towers(
     {
         **_AV_AUDIO,
+        "image.": f"{_VISUAL}.pe_encoder.",
         "video.proj.": f"{_VISUAL}.proj.",
         "video.data_proj.": f"{_VISUAL}.data_proj.",
         "video.tower.": f"{_VISUAL}.visual_transformer.",
@@ -103,6 +105,7 @@ _AV = "audio_video_encoder"
 AV_TRANSFORMERS = _with_towers(
     {
         **{ours: f"audio_model.{theirs}" for ours, theirs in _AUDIO_TRANSFORMERS.items()},
+        "image.": "video_model.video_encoder.embedder.vision_model.timm_model.",
         "video.proj.": "video_model.video_encoder.embedder.proj.",
         "video.data_proj.": "video_model.video_encoder.embedder.data_proj.",
         "video.tower.": "video_model.video_encoder.",
@@ -146,12 +149,14 @@ def read_layout(tensors: Tensors, prefixes: Mapping[str, str], heads: Mapping[st
         if ours in ("logit_scale", "logit_bias"):
             tensor = tensor.reshape(())
         out[ours] = tensor
-    return _turn_rotary(out, heads, to_halves)
+    return to_timm(_turn_rotary(out, heads, to_halves))
 
 
 def write_layout(tensors: Tensors, prefixes: Mapping[str, str], heads: Mapping[str, int]) -> Tensors:
     """Rename peaframe's tensors to those of a published layout; see `read_layout`."""
     out = {}
+    if prefixes.get("image.", "").endswith("pe_encoder."):
+        tensors = from_timm(tensors)
     for name, tensor in _turn_rotary(tensors, heads, to_neighbours).items():
         ours = max((p for p in prefixes if name.startswith(p)), key=len, default=None)
         if ours is None:

@@ -29,8 +29,7 @@ REFERENCE_OPTIONS = EventOptions(threshold=0.3)  # of PEAudioFrame.forward: how 
 PEModel = PEFrameModel | PEAudioVideoModel
 # What published checkpoints hold beside what the models compute with, by peaframe's names or behind `unknown.`.
 _FOR_NOTHING = re.compile(
-    r"text\.final_norm\.|text\.layers\.\d+\.|unknown\.(.*\.bottleneck\.out_proj\.|.*logit_(scale|bias)$"
-    r"|audio_visual_model\.visual_model\.pe_encoder\.|video_model\.video_encoder\.embedder\.vision_model\.)"
+    r"text\.final_norm\.|text\.layers\.\d+\.|unknown\.(.*\.bottleneck\.out_proj\.|.*logit_(scale|bias)$)"
 )
 
 
@@ -152,6 +151,14 @@ def read_pe(folder: Path, values: dict[str, Any]) -> PEModel:
         config = dataclasses.replace(
             config, video=dataclasses.replace(config.video, features=projection.shape[1])
         )
+    if isinstance(config, PEAudioVideoConfig):
+        images = [name for name in tensors if name.startswith("image.")]
+        if not images:
+            config = dataclasses.replace(config, video=dataclasses.replace(config.video, image=None))
+        elif (
+            config.video.image is None
+        ):  # not one that peaframe knows: frame features must come from elsewhere
+            tensors = {name: tensor for name, tensor in tensors.items() if name not in images}
     with torch.device("meta"):
         model = _build(config, tokenizer)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 from peaframe.codec.dac_vae import CodecConfig
 from peaframe.errors import CheckpointError
 from peaframe.models.audio_video import PEAudioVideoConfig, PEVideoConfig
+from peaframe.models.image import PUBLIC, ImageConfig
 from peaframe.models.modernbert import ModernBertConfig
 from peaframe.models.pe_frame import PEAudioConfig, PEFrameConfig
 from peaframe.models.tower import TowerConfig
 
 PEConfig = PEFrameConfig | PEAudioVideoConfig
 ROPE_THETA = 20_000.0
+_PM_NAMES = {"vit_pe_core_large_patch14_336": "PE-Core-L14-336"}
 PE_CORE_LARGE = "vit_pe_core_large_patch14_336"  # timm's name of the image encoder of all public PE-AV models
 
 
@@ -110,6 +113,7 @@ def _read_original(root: _Values) -> PEConfig:
             _original_tower(visual.part("visual_transformer")),
             name,
             16 if visual.values.get("fixed_len_video") else None,
+            PUBLIC.get(name),
         ),
         _original_tower(both.part("audio_visual_transformer")),
         _text(text, layers),
@@ -179,11 +183,32 @@ def _read_transformers(root: _Values) -> PEConfig:
             _transformers_tower(video),
             vision.get("architecture", PE_CORE_LARGE),
             root.values.get("num_frames"),
+            _image(vision),
         ),
         _transformers_tower(both),
         text,
         dim,
     )
+
+
+# What timm calls the sizes of an image encoder, in `model_args` of a vision_config.
+_IMAGE_KEYS = {
+    "img_size": "size",
+    "patch_size": "patch",
+    "embed_dim": "width",
+    "depth": "layers",
+    "num_heads": "heads",
+    "attn_pool_num_heads": "pool_heads",
+}
+
+
+def _image(vision: _Values) -> ImageConfig | None:
+    base = PUBLIC.get(vision.get("architecture", PE_CORE_LARGE))
+    given = vision.values.get("model_args") or {}
+    if base is None or not set(given) <= set(_IMAGE_KEYS):
+        return None
+    sizes = _Values(vision.file, given, f"{vision.path}model_args.")
+    return dataclasses.replace(base, **{_IMAGE_KEYS[key]: sizes.integer(key) for key in given})
 
 
 def _transformers_audio(values: _Values) -> PEAudioConfig:
@@ -246,7 +271,7 @@ def _write_original(config: PEConfig) -> dict[str, Any]:
     if isinstance(config, PEFrameConfig):
         return {"audio_model": audio, **tail}
     visual = {
-        "pe_encoder": config.video.image_encoder,
+        "pe_encoder": _PM_NAMES.get(config.video.image_encoder, config.video.image_encoder),
         "pe_features": config.video.features,
         "visual_transformer": _write_original_tower(config.video.tower),
         "fixed_len_video": config.video.frames is not None,
@@ -314,13 +339,18 @@ def _write_transformers(config: PEConfig) -> dict[str, Any]:
             "audio_config": audio,
             **text,
         }
-    vision = {
+    vision: dict[str, Any] = {
         "model_type": "timm_wrapper",
         "architecture": config.video.image_encoder,
         "num_classes": config.video.features,
         "do_pooling": True,
         "global_pool": "map",
     }
+    if config.video.image is not None:
+        public = PUBLIC.get(config.video.image_encoder, ImageConfig())
+        sizes = {key: getattr(config.video.image, own) for key, own in _IMAGE_KEYS.items()}
+        odd = {key: size for key, size in sizes.items() if size != getattr(public, _IMAGE_KEYS[key])}
+        vision |= {"architecture": PE_CORE_LARGE} | ({"model_args": odd} if odd else {})
     video = {
         "model_type": "pe_video_encoder",
         "vision_config": vision,
