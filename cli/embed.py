@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -46,10 +47,12 @@ def run(args: argparse.Namespace) -> None:
 
     detector = load(args.model, args.device, args.precision)
     began = time.perf_counter()
-    heard = detector.embed(args.recording, start=args.start, end=args.end, progress=True)
-    seconds = time.perf_counter() - began
-    heard.save(args.output)
-    frames, dim = heard.values.shape
+    # not in memory, which a day of embeddings would fill, and not in the system's folder, which may be memory too
+    with tempfile.TemporaryFile(dir=args.output.resolve().parent) as file:
+        heard = detector.embed(args.recording, start=args.start, end=args.end, progress=True, file=file)
+        seconds = time.perf_counter() - began
+        heard.save(args.output)
+        frames, dim = heard.values.shape
     print(
         f"{heard.model} on {detector.device}: heard {heard.duration:.2f} s in {seconds:.2f} s, "
         f"{heard.duration / seconds:.1f} times real time; {frames} embeddings of {dim} in {args.output}",

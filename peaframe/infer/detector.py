@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -75,17 +75,31 @@ class Detection:
 class Detector:
     """A frame model ready to hear recordings."""
 
-    def __init__(self, model: FrameModel, device: str = "auto", precision: str = EXACT) -> None:
+    def __init__(
+        self,
+        model: FrameModel,
+        device: str = "auto",
+        precision: str = EXACT,
+        window_frames: int = WINDOW_FRAMES,
+        overlap_frames: int = OVERLAP_FRAMES,
+    ) -> None:
         """Put `model` on a device.
 
         Args:
             model: from `peaframe.models.load_model`.
             device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1` ...
             precision: `exact` (float32) or `fast` (half precision where the processor gains by it).
+            window_frames: 40 ms frames that the transformer hears at a time; see docs/engine.md.
+            overlap_frames: how many of them neighbouring windows share at least.
 
         Raises:
-            OptionError: no such device here, or no such precision.
+            OptionError: no such device here, no such precision, or an overlap that is no part of a window.
         """
+        if not 0 <= overlap_frames < window_frames:
+            raise OptionError(
+                f"got windows of {window_frames} frames that share {overlap_frames}, expected 0 <= overlap < window"
+            )
+        self.window_frames, self.overlap_frames = window_frames, overlap_frames
         self.device = _device(device)
         self.model = model.to(self.device).eval()
         self.model.set_precision(precision)
@@ -131,8 +145,8 @@ class Detector:
             "precision": self.model.precision,
             "queries": words,
             "options": _plain(chosen),
-            "window_frames": WINDOW_FRAMES,
-            "overlap_frames": OVERLAP_FRAMES,
+            "window_frames": self.window_frames,
+            "overlap_frames": self.overlap_frames,
         }
         name = str(source) if isinstance(source, (str, Path)) else "array"
         return Detection(name, events_from_scores(scores, chosen), scores, settings)
@@ -152,7 +166,7 @@ class Detector:
         kept = _load_embeddings(source)
         if kept is not None:
             return self.score_embeddings(kept, words, start=start, end=end)
-        stitcher = Stitcher(len(words))
+        stitcher = Stitcher(len(words), self.overlap_frames)
         heard = self._listen(source, start, end, progress, stitcher, lambda x: self.model.score(x, texts))
         values = _sigmoid(stitcher.result()[: frame_count(heard)])
         return Scores(values, tuple(words), start or 0.0, seconds_of_samples(heard), self._meta())
@@ -164,14 +178,21 @@ class Detector:
         start: float | None = None,
         end: float | None = None,
         progress: bool = False,
+        file: IO[bytes] | None = None,
     ) -> Embeddings:
-        """What the model hears, to be scored against any query later; arguments and errors as in `detect`.
+        """What the model hears, to be scored against any query later.
 
-        It is held in memory, 2 * dim bytes a frame: 46 MB an hour with peaframe-mini.
+        Args:
+            source: as in `detect`, but no embeddings.
+            start: where to begin, in seconds.
+            end: where to stop, in seconds.
+            progress: show a bar on stderr if that is a terminal.
+            file: opened for reading and writing, holds the embeddings instead of memory, 2 * dim bytes a frame (46 MB
+                an hour with peaframe-mini), for as long as the result is used.
         """
-        stitcher = Stitcher(self.model.embedding_dim, dtype=np.float16)
+        stitcher = Stitcher(self.model.embedding_dim, self.overlap_frames, np.float16, file)
         heard = self._listen(source, start, end, progress, stitcher, lambda x: x)
-        values = stitcher.result()[: frame_count(heard)].astype(np.float16)
+        values = stitcher.result()[: frame_count(heard)]
         name = str(source) if isinstance(source, (str, Path)) else "array"
         seconds = seconds_of_samples(heard)
         return Embeddings(values, self.model.name, self.model.fingerprint(), start or 0.0, seconds, name)
@@ -243,9 +264,10 @@ class Detector:
                 yield stream.push(torch.from_numpy(block)).cpu().numpy()
             yield stream.finish().cpu().numpy()
 
-        total = window_count(expected) if expected else None
+        size = self.window_frames, self.overlap_frames
+        total = window_count(expected, *size) if expected else None
         with tqdm(total=total, desc="listen", unit="window", disable=None if progress else True) as bar:
-            for batch in _batches(windows(rows()), BATCH_WINDOWS):
+            for batch in _batches(windows(rows(), *size), BATCH_WINDOWS):
                 for (first, _), values in zip(batch, self._run([x for _, x in batch], use), strict=True):
                     stitcher.add(first, values)
                 bar.update(len(batch))

@@ -7,7 +7,7 @@ overlap, their scores are cross-faded. Only a few windows are held at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,14 +60,23 @@ class Stitcher:
         columns: int,
         overlap_frames: int = OVERLAP_FRAMES,
         dtype: type[np.floating[Any]] = np.float32,
+        file: IO[bytes] | None = None,
     ) -> None:
-        """Take the number of columns, the overlap of the windows, and the type in which what is done is kept."""
+        """Prepare.
+
+        Args:
+            columns: of the windows to come.
+            overlap_frames: how many frames the windows share at least.
+            dtype: type in which what is done is kept.
+            file: keeps what is done, opened for reading and writing; None keeps it in memory.
+        """
+        self._file = file
         self._overlap = overlap_frames
         self._sum = np.zeros((0, columns), dtype=np.float32)
         self._weight = np.zeros((0, 1), dtype=np.float32)
         self._first = 0  # frame number of the first row
         # What is done lies in one array: many small ones would pin the heap, and memory would grow with length.
-        self._done: NDArray[np.floating[Any]] = np.zeros((1 << 14, columns), dtype=dtype)
+        self._done: NDArray[np.floating[Any]] = np.zeros((0 if file else 1 << 14, columns), dtype=dtype)
 
     def add(self, first: int, values: NDArray[np.float32]) -> None:
         """Add a window.
@@ -91,16 +100,24 @@ class Stitcher:
         self._weight[rows] += weight
 
     def result(self) -> NDArray[Any]:
-        """All frames, (frames, columns)."""
+        """All frames, (frames, columns); read from the file, if there is one, as they are looked at."""
         self._finish(len(self._sum))
-        return self._done[: self._first]
+        if self._file is None or not self._first:
+            return self._done[: self._first]
+        self._file.flush()
+        shape = (self._first, self._done.shape[1])
+        return np.memmap(self._file, self._done.dtype, mode="r", shape=shape)
 
     def _finish(self, rows: int) -> None:
         """Move the first rows to those that are done."""
         end = self._first + rows
-        if end > len(self._done):
-            self._done = np.pad(self._done, ((0, end), (0, 0)))
-        self._done[self._first : end] = self._sum[:rows] / np.maximum(self._weight[:rows], 1e-12)
+        values = self._sum[:rows] / np.maximum(self._weight[:rows], 1e-12)
+        if self._file is not None:
+            self._file.write(values.astype(self._done.dtype).tobytes())
+        else:
+            if end > len(self._done):
+                self._done = np.pad(self._done, ((0, end), (0, 0)))
+            self._done[self._first : end] = values
         self._sum, self._weight, self._first = self._sum[rows:], self._weight[rows:], end
 
 

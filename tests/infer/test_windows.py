@@ -119,3 +119,16 @@ def test_an_hour_is_cut_in_the_memory_of_a_few_windows():
 
 def test_the_defaults_are_ten_seconds_with_two_shared():
     assert (WINDOW_FRAMES, OVERLAP_FRAMES) == (250, 50)
+
+
+@pytest.mark.parametrize("frames", [1, 10, 11, 500])
+def test_a_file_keeps_what_memory_would(tmp_path, frames):
+    recording = rows(frames)
+    with (tmp_path / "kept").open("w+b") as file:
+        in_memory, on_disk = Stitcher(2, OVERLAP, np.float16), Stitcher(2, OVERLAP, np.float16, file)
+        for first, window in cut(recording, [7]):
+            in_memory.add(first, window)
+            on_disk.add(first, window)
+        np.testing.assert_array_equal(on_disk.result(), in_memory.result())
+        assert on_disk.result().dtype == np.float16
+    assert (tmp_path / "kept").stat().st_size == frames * 2 * 2
