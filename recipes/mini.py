@@ -31,13 +31,14 @@ from peaframe.errors import CheckpointError, PeaframeError
 from peaframe.models.checkpoint import write_text
 from peaframe.models.frame import MiniConfig, MiniFrameModel
 from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
-from peaframe.models.load import load_model
+from peaframe.models.load import load_model, save_model
 from peaframe.models.text import QueryTokenizer, TextConfig
 from peaframe.models.tower import TowerConfig
 from peaframe.recipes.mini_start import load_sentence_encoder, load_yamnet, prune_tokenizer, yamnet_teacher
 from peaframe.train.mini import Settings, Trainer
 from peaframe.train.phrases import phrase_table
 from peaframe.train.scenes import SceneDataset
+from peaframe.train.words import learn_words
 
 HERE = Path(__file__).parent
 CALIBRATION = (
@@ -69,7 +70,6 @@ def start_model(
             dropout=settings.dropout,
         ),
         TextConfig(len(pieces)),
-        settings.text_hidden,
     )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False))
@@ -122,7 +122,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model.load_state_dict(load_model(args.init).state_dict())
     else:
         standardize(model.front, dataset)
-    Trainer(model, teacher, table, dataset, settings, tokenizer, args.out).run()
+    trainer = Trainer(model, teacher, table, dataset, settings, tokenizer, args.out)
+    trainer.run()
+    if settings.words.steps:
+        c = settings.train
+        heard = trainer.averaged()
+        save_model(
+            learn_words(heard, table, dataset, settings.words, c.seconds, c.workers, c.seed),
+            args.out,
+            tokenizer,
+        )
 
 
 if __name__ == "__main__":

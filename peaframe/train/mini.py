@@ -20,14 +20,15 @@ from tqdm import tqdm
 from peaframe.config import as_dict
 from peaframe.data.mix import MixConfig
 from peaframe.errors import ConfigError
-from peaframe.losses.frame_activity import distillation_loss, frame_activity_loss, frame_ranking_loss
 from peaframe.models.checkpoint import write_tensors, write_text
 from peaframe.models.frame import MiniFrameModel
 from peaframe.models.load import save_model
+from peaframe.train.objective import objective
 from peaframe.train.phrases import PhraseTable
 from peaframe.train.scenes import SceneDataset, SceneSampler, scene_loader
 from peaframe.train.teacher import Teacher
 from peaframe.train.warm import frame_bank
+from peaframe.train.words import WordsConfig
 
 PRETRAINED = ("conv1", "depthwise", "pointwise")  # the front end's convolutions
 
@@ -103,20 +104,20 @@ class Settings:
         layers: layers of the tower.
         embedding_dim: channels of the shared space.
         around: frames that the front end takes means and deviations over.
-        text_hidden: hidden channels of the text adapter.
+        words: how the text side learns at the end.
         dropout: dropout of the tower in training.
         channel_dropout: share of the front end's channels left out of a scene in training.
     """
 
     train: TrainConfig
     mix: MixConfig = field(default_factory=MixConfig)
+    words: WordsConfig = field(default_factory=WordsConfig)
     exclude_sources: tuple[str, ...] = ()
     vocabulary_words: int = 12_000
     width: int = 256
     layers: int = 3
     embedding_dim: int = 256
     around: tuple[int, ...] = (25,)
-    text_hidden: int = 0
     dropout: float = 0.1
     channel_dropout: float = 0.3
 
@@ -210,15 +211,20 @@ class Trainer:
         if self.step < c.warm_steps:
             if not self.still_the_teacher:
                 raise ConfigError("a warm start needs the teacher's convolutions; set train.warm_steps=0")
-            listen = (min(c.durations), c.seconds, c.workers, c.seed)
+            how = (min(c.durations), c.seconds, c.workers, c.seed)
             with torch.autocast("cpu", torch.bfloat16, enabled=c.precision == "bfloat16"):
-                bank = frame_bank(self.model, self.teacher, self.dataset, c.warm_frames, *listen)
+                bank = frame_bank(self._listen, self.dataset, c.warm_frames, *how)
             for batch in bank.batches(c.warm_batch, self.step, c.warm_steps, c.seed):
                 yield functools.partial(self._frames_update, *batch)
             del bank
         sampler = SceneSampler(c.seed, self.step, c.steps, c.durations, c.seconds)
         for waveform, targets in scene_loader(self.dataset, sampler, c.workers):
             yield functools.partial(self._scenes_update, waveform, targets)
+
+    def _listen(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """What the front end's maps hold of waveforms, and the teacher's probabilities from the deepest."""
+        features, deep = self.model.front.features(self.model.front.log_mel(waveform))
+        return features, self.teacher.scores(deep)
 
     def _prepare(self) -> None:
         c = self.config
@@ -265,18 +271,8 @@ class Trainer:
         rng = np.random.default_rng((c.seed, 1, self.step))
         texts = self.model.project_sentences(self.table.draw(rng, c.distractors))
         logits = self.model.score(frames.float(), texts)
-        labels, classes = self.table.labels, self.table.classes
-        own = torch.cat((logits[..., :labels], logits[..., labels + classes :]), dim=-1)
-        silent = targets.new_full((*targets.shape[:2], c.distractors), -1)
-        goals = torch.cat((targets, silent), dim=-1)
-        loss, parts = frame_activity_loss(own, goals, p_local, c.positive_weight)
-        ranking = frame_ranking_loss(own, goals, self._rivals(goals))
-        loss = loss + c.ranking_weight * ranking
-        parts["ranking"] = float(ranking.detach())
-        if taught is not None:
-            distilled = distillation_loss(logits[: len(taught), :, labels : labels + classes], taught.float())
-            loss = loss + c.teacher_weight * distilled
-            parts["teacher"] = float(distilled.detach())
+        weights = (p_local, c.positive_weight, c.ranking_weight, c.teacher_weight)
+        loss, parts = objective(logits, targets, taught, self.overlap, self.table, weights)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ConfigError(f"the loss is {value} at step {self.step}; lower lr or use precision: float32")
@@ -289,14 +285,6 @@ class Trainer:
             for name, p in self.parameters.items():
                 self.average[name].lerp_(p, 1 - decay)
         return {"loss": value, **parts}
-
-    def _rivals(self, goals: Tensor) -> Tensor:
-        """What a heard label is ranked against: the labels not heard, and those that overlap a heard one."""
-        labels = self.table.labels
-        related = (goals[..., :labels] > 0).float() @ self.overlap
-        rivals = goals < 0
-        rivals[..., :labels] |= (related > 0) & (goals[..., :labels] == 0)
-        return rivals
 
     def averaged(self) -> MiniFrameModel:
         """A copy of the model with the averaged weights, in evaluation mode."""

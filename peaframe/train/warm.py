@@ -7,7 +7,7 @@ many times over; the tower, which starts as the identity, learns afterwards, on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from peaframe.models.frame import MiniFrameModel
 from peaframe.train.scenes import SceneDataset, SceneSampler, scene_loader
-from peaframe.train.teacher import Teacher
 
 FIRST = 2**30  # batches of scenes for the bank are counted from here; training's start at 0
 
@@ -27,7 +25,7 @@ class FrameBank:
     """Frames of many scenes.
 
     Attributes:
-        features: (frames, channels) float16, what the front end's maps hold.
+        features: (frames, channels) float16, what the front end's maps hold, or embeddings.
         targets: (frames, labels) int8 in {-1, 0, 1}.
         taught: (frames, classes) float16, the teacher's probabilities.
     """
@@ -49,53 +47,46 @@ class FrameBank:
 
 @torch.no_grad()
 def frame_bank(
-    model: MiniFrameModel,
-    teacher: Teacher,
+    listen: Callable[[Tensor], tuple[Tensor, Tensor]],
     dataset: SceneDataset,
     frames: int,
     scene_seconds: float,
     seconds: float,
     workers: int,
     seed: int,
+    first: int = FIRST,
     per_scene: int = 4,
 ) -> FrameBank:
-    """Let the front end of `model`, which still holds the teacher's convolutions, hear scenes and keep frames.
+    """Let a model hear scenes and keep some frames.
 
     Args:
-        model: its front end listens.
-        teacher: gives class scores for the same frames.
+        listen: maps waveforms (batch, samples) at 16 kHz to features (batch, frames, channels) and a teacher's
+            probabilities (batch, frames, classes).
         dataset: the scenes.
         frames: how many to keep; where something is heard three times out of four, if it is anywhere.
         scene_seconds: length of the scenes.
         seconds: seconds of audio at a time.
         workers: processes that mix.
         seed: of the choice of frames.
+        first: number of the first batch of scenes.
         per_scene: frames of one scene.
     """
-    bank = FrameBank(
-        torch.empty(frames, len(model.front.standardize.mean), dtype=torch.float16),
-        torch.empty(frames, len(dataset.labels), dtype=torch.int8),
-        torch.empty(frames, len(teacher.names), dtype=torch.float16),
-    )
-    sampler = SceneSampler(seed, FIRST, FIRST + frames, (scene_seconds,), seconds)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    sampler = SceneSampler(seed, first, first + frames, (scene_seconds,), seconds)
     bar = tqdm(total=frames, desc="listen", unit="frame", disable=None)
     count = 0
     for batch, (waveform, targets) in enumerate(scene_loader(dataset, sampler, workers)):
         rng = np.random.default_rng((seed, 3, batch))
-        features, deep = model.front.features(model.front.log_mel(waveform))
-        taught = teacher.scores(deep)
+        features, taught = listen(waveform)
         for scene in range(len(waveform)):
             rows = _some(targets[scene].numpy(), per_scene, rng)[: frames - count]
-            to = slice(count, count + len(rows))
-            bank.features[to] = features[scene, rows]
-            bank.targets[to] = targets[scene, rows]
-            bank.taught[to] = taught[scene, rows]
+            parts.append((features[scene, rows].half(), targets[scene, rows], taught[scene, rows].half()))
             count += len(rows)
             bar.update(len(rows))
         if count == frames:
             break
     bar.close()
-    return bank
+    return FrameBank(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def _some(targets: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 import peaframe
 from peaframe.errors import CheckpointError, OptionError
 from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
+from peaframe.models.load import load_model
 from peaframe.models.text import SentenceEncoder, TextConfig
 from peaframe.recipes import evaluate_mini, export_mini, mini
 from peaframe.recipes.mini_start import prune_tokenizer
@@ -96,11 +97,13 @@ def test_train_go_on_export_measure_and_detect(tmp_path, bank_folder, yamnet, mi
     run, shipped = tmp_path / "run", tmp_path / "shipped"
     config = tmp_path / "config.yaml"
     config.write_text("train: {steps: 2, seconds: 1.28, durations: [0.64, 1.28], distractors: 0, workers: 0,"
-                      " frozen_steps: 1, save_every: 1}\nwidth: 64\nlayers: 1\nembedding_dim: 32\n")  # fmt: skip
+                      " frozen_steps: 1, save_every: 1}\nwidth: 64\nlayers: 1\nembedding_dim: 32\n"
+                      "words: {steps: 3, hidden: 8, frames: 12, scene_seconds: 0.64, distractors: 0}\n")  # fmt: skip
     words = ["--data", str(bank_folder), "--yamnet", str(yamnet), "--minilm", str(minilm), "--out", str(run)]
     words += ["--prompts", str(prompts), "--cache", str(tmp_path / "cache"), "--config", str(config)]
     mini.main(words)
     assert int(load_file(run / "resume.safetensors")["step"]) == 2
+    assert load_model(run).config.text_hidden == 8
     weights = (run / "model.safetensors").read_bytes()
     mini.main(words)
     assert (run / "model.safetensors").read_bytes() == weights
