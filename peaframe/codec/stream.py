@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from peaframe.codec.dac_vae import Codec, EncoderBlock, ResidualUnit, Snake
 OUTPUTS = 4  # of one Toom-Cook product
 TAPS = 7
 POINTS = tuple(Fraction(p) for p in ("0", "5/12", "-5/12", "4/5", "-4/5", "5/4", "-5/4", "12/5", "-12/5"))
-TILE_VALUES = 2160 * 64  # rows times channels of a tile, for each thread
+TILE_VALUES = 4320 * 64  # rows times channels of a tile, for each thread
 
 
 def toom_cook(outputs: int = OUTPUTS, taps: int = TAPS) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,11 +99,14 @@ class _ToomCook:
         products = torch.bmm((self.b @ parts.reshape(n, -1)).view(n, groups * d, channels), self.weight)
         return (self.a @ products.view(n, -1)).view(-1, channels)
 
-    def added(self, x: Tensor, y: Tensor) -> Tensor:
-        """Sum of rows x in the order of time and rows y in the product's order."""
+    def add(self, x: Tensor, y: Tensor, out: Tensor) -> None:
+        """Put the sum of rows x in the order of time and rows y in the product's order into out, as far as it goes."""
         shape = (-1, OUTPUTS, self.dilation, x.shape[1])
         ordered = y.view(OUTPUTS, -1, self.dilation, x.shape[1]).transpose(0, 1)
-        return (x.view(shape) + ordered).view(x.shape)
+        if len(out) == len(x):
+            torch.add(x.view(shape), ordered, out=out.view(shape))
+        else:
+            out.copy_((x.view(shape) + ordered).view(x.shape)[: len(out)])
 
 
 class _Plain:
@@ -119,9 +123,9 @@ class _Plain:
         y = F.conv2d(x.to(self.dtype).T[None, :, None], self.weight, dilation=(1, self.dilation))
         return y[0, :, 0].T.float()
 
-    def added(self, x: Tensor, y: Tensor) -> Tensor:
-        """Sum of x and y."""
-        return x + y
+    def add(self, x: Tensor, y: Tensor, out: Tensor) -> None:
+        """Put the sum of x and y into out."""
+        torch.add(x, y, out=out)
 
 
 class _Residual:
@@ -136,25 +140,26 @@ class _Residual:
         self.shift = bias * self.snake2.alpha
         self.bias = _detached(unit.conv2.bias) + bias @ weight
         self.weight = weight.to(dtype).contiguous()
-        self.edge, self.needs = self.halo, 2 * self.halo + 1
-        self.channels = len(weight)
+        self.edge = self.halo
+        self.channels = self.out_channels = len(weight)
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, int]:
-        rows = len(x) - 2 * self.halo
-        size = (
-            max(1, TILE_VALUES * torch.get_num_threads() // self.channels // self.wide.group)
-            * self.wide.group
-        )
-        parts = [self._tile(x[i : min(i + size, rows) + 2 * self.halo]) for i in range(0, rows, size)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts), rows
+    def reach(self, rows: int) -> tuple[int, int]:
+        count = max(0, rows - 2 * self.halo)
+        return count, count
 
-    def _tile(self, x: Tensor) -> Tensor:
-        rows = len(x) - 2 * self.halo
-        if missing := -rows % self.wide.group:
+    def __call__(self, x: Tensor, out: Tensor) -> None:
+        most = TILE_VALUES * torch.get_num_threads() // self.channels
+        size = max(1, most // self.wide.group) * self.wide.group
+        for i in range(0, len(out), size):
+            end = min(i + size, len(out))
+            self._tile(x[i : end + 2 * self.halo], out[i:end])
+
+    def _tile(self, x: Tensor, out: Tensor) -> None:
+        if missing := -len(out) % self.wide.group:
             x = F.pad(x, (0, 0, 0, missing))
         y = self.snake2.shifted_(self.wide(self.snake1(x)), self.shift)
         y = _affine(self.bias, y, self.weight)
-        return self.wide.added(x[self.halo : len(x) - self.halo], y)[:rows]
+        self.wide.add(x[self.halo : len(x) - self.halo], y, out)
 
 
 class _Down:
@@ -163,16 +168,23 @@ class _Down:
     def __init__(self, block: EncoderBlock, dtype: torch.dtype) -> None:
         conv = block.conv1
         self.snake, self.stride = _Snake(block.snake1), conv.stride[0]
-        self.bias, self.channels = _detached(conv.bias), conv.in_channels
+        self.bias, self.channels, self.out_channels = (
+            _detached(conv.bias),
+            conv.in_channels,
+            conv.out_channels,
+        )
         weight = conv.weight.detach().permute(2, 1, 0).reshape(2, -1, conv.out_channels)
         self.first, self.second = weight.to(dtype).contiguous()
-        self.edge, self.needs = int(conv.padding[0]), 2 * self.stride
+        self.edge = int(conv.padding[0])
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, int]:
-        count = len(x) // self.stride - 1
-        rows = self.snake(x[: (count + 1) * self.stride]).view(count + 1, -1)
-        out = _affine(self.bias, rows[:-1], self.first)
-        return _affine(out, rows[1:], self.second), count * self.stride
+    def reach(self, rows: int) -> tuple[int, int]:
+        count = max(0, rows // self.stride - 1)
+        return count, count * self.stride
+
+    def __call__(self, x: Tensor, out: Tensor) -> None:
+        rows = self.snake(x[: (len(out) + 1) * self.stride]).view(len(out) + 1, -1)
+        _affine(self.bias, rows[:-1], self.first, out)
+        _affine(out, rows[1:], self.second, out)
 
 
 class _Ends:
@@ -180,28 +192,53 @@ class _Ends:
 
     def __init__(self, weight: Tensor, bias: Tensor, snake: Snake | None, dtype: torch.dtype) -> None:
         self.snake = None if snake is None else _Snake(snake)
-        self.taps, self.channels = weight.shape[2], weight.shape[1]
-        self.weight = weight.permute(2, 1, 0).reshape(-1, weight.shape[0]).to(dtype).contiguous()
+        self.out_channels, self.channels, self.taps = weight.shape
+        self.weight = weight.permute(2, 1, 0).reshape(-1, self.out_channels).to(dtype).contiguous()
         self.bias = bias
-        self.edge, self.needs = self.taps // 2, self.taps
+        self.edge = self.taps // 2
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, int]:
-        count = len(x) - self.taps + 1
+    def reach(self, rows: int) -> tuple[int, int]:
+        count = max(0, rows - self.taps + 1)
+        return count, count
+
+    def __call__(self, x: Tensor, out: Tensor) -> None:
         x = x if self.snake is None else self.snake(x)
-        windows = x.as_strided((count, self.taps * self.channels), (self.channels, 1))
-        return _affine(self.bias, windows, self.weight), count
+        windows = x.as_strided((len(out), self.taps * self.channels), (self.channels, 1))
+        _affine(self.bias, windows, self.weight, out)
 
 
-def _affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """`bias + x @ weight`, the product in the type of `weight`."""
+def _affine(bias: Tensor, x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
+    """`bias + x @ weight`, the product in the type of `weight`, put into `out` if that is given."""
     if weight.dtype == x.dtype:
-        return torch.addmm(bias, x, weight)
-    return bias + (x.to(weight.dtype) @ weight).float()
+        return torch.addmm(bias, x, weight, out=out)
+    return torch.add(bias, (x.to(weight.dtype) @ weight).float(), out=out)
 
 
 def _detached(x: Tensor | None) -> Tensor:
     assert x is not None
     return x.detach()
+
+
+class _Stage(Protocol):
+    """A layer on rows (time, channels), which says how far some rows reach.
+
+    Attributes:
+        channels: of its input.
+        out_channels: of its output.
+        edge: rows of silence that it assumes at both ends of a recording.
+    """
+
+    channels: int
+    out_channels: int
+    edge: int
+
+    def reach(self, rows: int) -> tuple[int, int]:
+        """How many outputs so many rows give, and how many of the rows are then done with."""
+        ...
+
+    def __call__(self, x: Tensor, out: Tensor) -> None:
+        """Put as many outputs as rows reach for into `out`."""
+        ...
 
 
 class StreamEncoder:
@@ -216,8 +253,8 @@ class StreamEncoder:
         """
         encoder, mean = codec.encoder, codec.mean.weight.detach()[:, :, 0]
         weight, bias = encoder.conv2.weight.detach(), _detached(encoder.conv2.bias)
-        self.hop, self.latent = codec.config.hop, codec.config.latent
-        self.stages: list[_Residual | _Down | _Ends] = [
+        self.like = bias
+        self.stages: list[_Stage] = [
             _Ends(
                 encoder.conv1.weight.detach(), _detached(encoder.conv1.bias), None, encoder.conv1.weight.dtype
             )
@@ -235,7 +272,7 @@ class CodecStream:
 
     def __init__(self, encoder: StreamEncoder) -> None:
         self._encoder = encoder
-        like = encoder.stages[0].bias
+        like = encoder.like
         self._kept = [like.new_zeros(stage.edge, stage.channels) for stage in encoder.stages]
 
     @torch.no_grad()
@@ -249,12 +286,20 @@ class CodecStream:
         return self._through(self._kept[0][:0], last=True)
 
     def _through(self, x: Tensor, last: bool) -> Tensor:
-        for i, stage in enumerate(self._encoder.stages):
-            silence = x.new_zeros(stage.edge if last else 0, stage.channels)
-            x = torch.cat((self._kept[i], x, silence))
-            if len(x) < stage.needs:
-                self._kept[i], x = x, x.new_zeros(0, len(stage.bias))
-                continue
-            out, used = stage(x)
+        stages = self._encoder.stages
+        x = torch.cat((self._kept[0], x, x.new_zeros(stages[0].edge if last else 0, stages[0].channels)))
+        for i, stage in enumerate(stages):
+            count, used = stage.reach(len(x))
+            following = stages[i + 1 : i + 2]
+            head = len(self._kept[i + 1]) if following else 0
+            tail = following[0].edge if following and last else 0
+            out = x.new_empty(
+                head + count + tail, stage.out_channels
+            )  # with what the next stage kept before it
+            if following:
+                out[:head] = self._kept[i + 1]
+                out[head + count :] = 0
+            if count:
+                stage(x, out[head : head + count])
             self._kept[i], x = x[used:].clone(), out
         return x
