@@ -29,9 +29,17 @@ class Pieces(Protocol):
 class ChunkStream:
     """Pieces for any device and type: chunks that are encoded with as much context as makes them exact."""
 
-    def __init__(self, codec: Codec, chunk_seconds: float = CHUNK_SECONDS) -> None:
-        """Take the codec, and how much is encoded at a time, apart from its context."""
-        self._codec = codec
+    def __init__(
+        self, codec: Codec, chunk_seconds: float = CHUNK_SECONDS, products: torch.dtype = torch.float32
+    ) -> None:
+        """Prepare.
+
+        Args:
+            codec: what encodes.
+            chunk_seconds: how much is encoded at a time, apart from its context.
+            products: type of the products; float32 stands for the type of the weights.
+        """
+        self._codec, self._products = codec, products
         self._chunk = max(1, round(chunk_seconds * codec.config.sample_rate / codec.config.hop))
         self._kept = codec.mean.weight.new_zeros(0)
         self._left = 0  # frames of context that `_kept` begins with
@@ -60,7 +68,10 @@ class ChunkStream:
     def _next(self, frames: int) -> Tensor:
         hop, context = self._codec.config.hop, self._codec.context
         end = self._left + frames
-        latents: Tensor = self._codec(self._kept[None, : (end + context) * hop])[0, self._left : end]
+        half = self._products != torch.float32
+        with torch.autocast(self._kept.device.type, self._products if half else None, enabled=half):
+            whole: Tensor = self._codec(self._kept[None, : (end + context) * hop])
+        latents = whole[0, self._left : end].to(self._kept.dtype)
         drop = max(0, end - context)
         self._kept, self._left = self._kept[drop * hop :], end - drop
         return latents

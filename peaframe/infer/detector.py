@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 from peaframe import audio, formats
 from peaframe.clock import (
+    FRAME_RATE,
+    HOP_SAMPLES,
     frame_at,
     frame_count,
     frame_start_seconds,
@@ -253,16 +255,23 @@ class Detector:
         Returns:
             How many samples were heard.
         """
-        blocks, expected = _open(source, start, end)
-        heard = 0
+        lead = min(self.model.lead_frames, samples_of_seconds(max(0.0, start or 0.0)) // HOP_SAMPLES)
+        blocks, expected = _open(source, start, end, lead)
+        heard = -lead * HOP_SAMPLES
 
-        def rows() -> Iterator[NDArray[np.float32]]:
+        def parts() -> Iterator[torch.Tensor]:
             nonlocal heard
             stream = self.model.open_stream()
             for block in ahead(blocks):
                 heard += len(block)
-                yield stream.push(torch.from_numpy(block)).cpu().numpy()
-            yield stream.finish().cpu().numpy()
+                yield stream.push(torch.from_numpy(block))
+            yield stream.finish()
+
+        def rows() -> Iterator[NDArray[np.float32]]:
+            early = lead
+            for part in parts():
+                yield part[early:].cpu().numpy()
+                early -= min(early, len(part))
 
         size = self.window_frames, self.overlap_frames
         total = window_count(expected, *size) if expected else None
@@ -314,14 +323,17 @@ def _checked(queries: Sequence[str]) -> list[str]:
 
 
 def _open(
-    source: str | Path | NDArray[np.floating[Any]], start: float | None, end: float | None
+    source: str | Path | NDArray[np.floating[Any]], start: float | None, end: float | None, lead: int
 ) -> tuple[Iterable[NDArray[np.float32]], int]:
-    """Blocks of samples and how many to expect (0 when unknown)."""
+    """Blocks of samples, from `lead` frames before the start, and how many to expect behind it (0 when unknown)."""
     if isinstance(source, (str, Path)):
         info = audio.probe(source)
         last = info.duration if end is None else min(end, info.duration or end)
         expected = samples_of_seconds(max(0.0, last - (start or 0.0)))
-        return audio.blocks(source, start=start, end=end), expected
+        blocks = audio.blocks(source, start=start, end=end)
+        if start is not None and lead:
+            blocks = audio.blocks(source, start=start - lead / FRAME_RATE, end=end)
+        return blocks, expected
     samples = np.asarray(source)
     if samples.ndim != 1 or samples.size == 0:
         raise AudioError(
@@ -336,7 +348,7 @@ def _open(
             f"got start {start} s and end {end} s in {seconds_of_samples(len(samples)):g} s of audio, "
             "expected 0 <= start < end <= its length"
         )
-    return [samples[first:stop].astype(np.float32)], stop - first
+    return [samples[first - lead * HOP_SAMPLES : stop].astype(np.float32)], stop - first
 
 
 def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -67,6 +67,8 @@ class FrameModel(nn.Module, ABC):
     Attributes:
         name: the name it was loaded by.
         precision: `exact` or `fast`, see `peaframe.models.precision`.
+        lead_frames: frames that a stream should hear before the first one wanted, so that this one's row is that of
+            the whole recording.
         slow_text: whether embeddings of queries are worth keeping on disk.
         logit_scale: what the dot product is multiplied with, shape ().
         logit_bias: what is added then, shape ().
@@ -76,6 +78,7 @@ class FrameModel(nn.Module, ABC):
 
     name: str = ""
     precision: str = EXACT
+    lead_frames: int = 0
     slow_text: bool = False
     event_options: EventOptions = EventOptions()
     tokenizer: QueryTokenizer | None

@@ -96,7 +96,7 @@ class PEAudioTower(nn.Module):
         return LatentStream(CodecStream(self._ready[1]), self.codec)
 
     def _plain_stream(self) -> LatentStream:
-        return LatentStream(ChunkStream(self.codec), self.codec)
+        return LatentStream(ChunkStream(self.codec, products=self.products), self.codec)
 
     @torch.no_grad()
     def latents(self, waveform: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -137,6 +137,7 @@ class PEFrameModel(FrameModel):
         self.config = config
         self.tokenizer = tokenizer
         self.audio = PEAudioTower(config.audio)
+        self.lead_frames = self.audio.codec.context
         self.audio_head = ContrastiveHead(config.audio.tower.width, config.embedding_dim)
         self.text = ModernBert(config.text)
         self.text_head = ContrastiveHead(config.text.width, config.embedding_dim)

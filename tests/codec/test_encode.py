@@ -108,6 +108,16 @@ def test_rounding_stays_within_what_the_page_says(dtype, least, most):
     assert least < ((found - truth).abs().max() / truth.std()).item() < most
 
 
+def test_chunks_in_half_precision_are_near():
+    codec = codec_of(CodecConfig(width=8, hidden=32, latent=16), torch.float32)
+    samples = noise(60 * HOP, torch.float32)
+    exact, half = (
+        joined(ChunkStream(codec, 0.4, products), [samples]) for products in (torch.float32, torch.bfloat16)
+    )
+    assert half.dtype == torch.float32
+    assert 1e-3 < ((half - exact).abs().max() / exact.std()).item() < 0.2
+
+
 @pytest.mark.parametrize(("outputs", "taps"), [(4, 7), (2, 3), (1, 7), (3, 5)])
 def test_toom_cook_is_a_correlation(outputs, taps):
     a, g, b = toom_cook(outputs, taps)

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from peaframe.errors import OptionError
+from peaframe.errors import AudioError, OptionError
 from peaframe.infer.detector import Detector, load
 from peaframe.models.load import load_model
 from peaframe.models.precision import product_type
@@ -68,6 +68,29 @@ def test_windows_are_cut_from_latents_of_the_whole(model):
     later = rows_of(model, clip[8 * 48_000 :])
     torch.testing.assert_close(rows[200 + model.audio.codec.context :], later[6:], atol=1e-8, rtol=0)
     assert (rows[200:206] - later[:6]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["array", "file"])
+def test_scores_do_not_depend_on_where_listening_starts(model, tmp_path, kind):
+    """Up to the window grid, whose windows begin every 8 s: what begins there hears the same windows."""
+    source = noise(26.0)
+    if kind == "file":
+        soundfile.write(tmp_path / "a.wav", source, 48_000, subtype="FLOAT")
+        source = tmp_path / "a.wav"
+    detector = Detector(model, "cpu")
+    whole = detector.score(source, ["dog barking"])
+    later = detector.score(source, ["dog barking"], start=8.0)
+    assert later.start == 8.0
+    assert len(later.values) == len(whole.values) - 200
+    np.testing.assert_allclose(later.values[50:], whole.values[250:], atol=5e-3)
+    early = detector.score(source, ["dog barking"], start=0.1, end=0.2)
+    assert (early.start, len(early.values)) == (0.1, 3)
+
+
+def test_a_start_behind_the_end_is_refused_whatever_leads_up_to_it(model, refusal):
+    detector = Detector(model, "cpu")
+    message = refusal(AudioError, detector.score, noise(1.0), ["dog barking"], start=1.0)
+    assert "0 <= start < end" in message
 
 
 def test_weights_that_change_are_prepared_again(model):
