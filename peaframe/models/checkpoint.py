@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 
 from peaframe.errors import CheckpointError
 from peaframe.files import atomic_path
 
 Tensors = dict[str, torch.Tensor]
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what fills new tensors: on the meta device that does nothing but load a second of Python first."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name, given = getattr(function, "__name__", ""), kwargs or {}
+        if name.endswith("_") and not name.startswith("_"):
+            return args[0] if args else given["tensor"]
+        return torch.empty(*args, **given) if name == "randn" else function(*args, **given)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Modules made in here have tensors of the right shapes without values, to be given with `load_state_dict`."""
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 

@@ -113,7 +113,7 @@ def _read_mini(folder: Path, values: dict[str, Any]) -> MiniFrameModel:
     config = read_config(folder, values)
     tokenizer = QueryTokenizer(checkpoint.part(folder, "tokenizer.json"), config.text.max_tokens)
     tensors = {name: tensor.float() for name, tensor in checkpoint.read_weights(folder).items()}
-    with torch.device("meta"):
+    with checkpoint.shapes_only():
         model = MiniFrameModel(config, tokenizer)
     checkpoint.check_fit(folder, tensors, {name: t.shape for name, t in model.state_dict().items()})
     model = MiniFrameModel(config, tokenizer)
@@ -159,7 +159,7 @@ def read_pe(folder: Path, values: dict[str, Any]) -> PEModel:
             config.video.image is None
         ):  # not one that peaframe knows: frame features must come from elsewhere
             tensors = {name: tensor for name, tensor in tensors.items() if name not in images}
-    with torch.device("meta"):
+    with checkpoint.shapes_only():
         model = _build(config, tokenizer)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     ignored = [name for name in tensors if name not in expected and _FOR_NOTHING.match(name)]
