@@ -118,8 +118,9 @@ def _table(found: Detection) -> str:
 def _summary(found: Detection, options: str, seconds: float) -> str:
     heard = found.scores.end - found.scores.start
     count = len(found.events)
+    how = found.settings
     return (
-        f"{found.settings['model']} on {found.settings['device']}, {options}: heard {heard:.2f} s "
+        f"{how['model']} on {how['device']} in {how['products']}, {options}: heard {heard:.2f} s "
         f"in {seconds:.2f} s, {heard / seconds:.1f} times real time; "
         f"{count or 'no'} event{'' if count == 1 else 's'}"
     )

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 Options = EventOptions | Mapping[str, EventOptions]
 BATCH_WINDOWS = 4
+BLOCK_SECONDS = 10.0  # decoded at a time; two more wait
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ class Detector:
             "model": self.model.name,
             "device": str(self.device),
             "precision": self.model.precision,
+            "products": str(self.model.products).removeprefix("torch."),
             "queries": words,
             "options": _plain(chosen),
             "window_frames": self.window_frames,
@@ -330,9 +332,9 @@ def _open(
         info = audio.probe(source)
         last = info.duration if end is None else min(end, info.duration or end)
         expected = samples_of_seconds(max(0.0, last - (start or 0.0)))
-        blocks = audio.blocks(source, start=start, end=end)
+        blocks = audio.blocks(source, BLOCK_SECONDS, start, end)
         if start is not None and lead:
-            blocks = audio.blocks(source, start=start - lead / FRAME_RATE, end=end)
+            blocks = audio.blocks(source, BLOCK_SECONDS, start - lead / FRAME_RATE, end)
         return blocks, expected
     samples = np.asarray(source)
     if samples.ndim != 1 or samples.size == 0:

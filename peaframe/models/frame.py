@@ -67,6 +67,7 @@ class FrameModel(nn.Module, ABC):
     Attributes:
         name: the name it was loaded by.
         precision: `exact` or `fast`, see `peaframe.models.precision`.
+        products: the type of matrix products that follows from it; float32 stands for the type of the weights.
         lead_frames: frames that a stream should hear before the first one wanted, so that this one's row is that of
             the whole recording.
         slow_text: whether embeddings of queries are worth keeping on disk.
@@ -78,6 +79,7 @@ class FrameModel(nn.Module, ABC):
 
     name: str = ""
     precision: str = EXACT
+    products: torch.dtype = torch.float32
     lead_frames: int = 0
     slow_text: bool = False
     event_options: EventOptions = EventOptions()

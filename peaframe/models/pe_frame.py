@@ -147,7 +147,7 @@ class PEFrameModel(FrameModel):
     def set_precision(self, precision: str) -> None:
         """See `FrameModel.set_precision`; what it means depends on the device, so move the model there first."""
         super().set_precision(precision)
-        self.audio.products = product_type(precision, self.device)
+        self.products = self.audio.products = product_type(precision, self.device)
 
     def open_stream(self) -> LatentStream:
         """See `FrameModel.open_stream`; rows are codec latents, exact wherever windows are cut."""

@@ -137,6 +137,7 @@ def test_recordings_that_cannot_be_heard(run, tmp_path, name, make):
         (["--format", "xml"], ["--format", "xml", "csv"]),
         (["--device", "toaster"], ["toaster"]),
         (["--device", "cuda:99"], ["cuda:99"]),
+        (["--precision", "quick"], ["--precision", "quick", "exact", "fast"]),
         (["--model", "peaframe-maxi"], ["peaframe-maxi", "peaframe-mini"]),
         (["--model", "."], ["config.json"]),
         (["--loud"], ["--loud"]),

@@ -70,6 +70,7 @@ def test_json_tells_the_settings(run, street):
     assert content["meta"]["model"] == "peaframe-mini"
     assert content["meta"]["peaframe"] == __version__
     assert content["meta"]["options"]["threshold"] == 0
+    assert (content["meta"]["precision"], content["meta"]["products"]) == ("exact", "float32")
     assert [(e["onset"], e["offset"]) for e in content["files"][0]["events"]] == [(0, 4.5)]
 
 

@@ -117,6 +117,8 @@ def test_half_products_give_nearly_the_same(model, products, most):
 def test_precision_is_chosen_and_said(model, golden_folder, refusal):
     found = Detector(model, "cpu", "fast").detect(noise(1.0), ["dog barking"])
     assert found.settings["precision"] == "fast"
+    assert found.settings["products"] in ("float32", "float16", "bfloat16")
+    assert f"torch.{found.settings['products']}" == str(product_type("fast", torch.device("cpu")))
     assert model.audio.products == product_type("fast", torch.device("cpu"))
     assert Detector(model, "cpu").model.audio.products == torch.float32
     message = refusal(OptionError, load, golden_folder / "pe_a_frame_original", "cpu", "quick")
