@@ -10,6 +10,7 @@ from pathlib import Path
 
 from peaframe.cli.options import add_listening_arguments
 from peaframe.cli.output import check_destinations
+from peaframe.errors import FormatError
 
 HELP = "keep what a model heard in a recording, to be asked later without the audio"
 EXAMPLES = """\
@@ -48,11 +49,14 @@ def run(args: argparse.Namespace) -> None:
     detector = load(args.model, args.device, args.precision)
     began = time.perf_counter()
     # not in memory, which a day of embeddings would fill, and not in the system's folder, which may be memory too
-    with tempfile.TemporaryFile(dir=args.output.resolve().parent) as file:
-        heard = detector.embed(args.recording, start=args.start, end=args.end, progress=True, file=file)
-        seconds = time.perf_counter() - began
-        heard.save(args.output)
-        frames, dim = heard.values.shape
+    try:
+        with tempfile.TemporaryFile(dir=args.output.resolve().parent) as file:
+            heard = detector.embed(args.recording, start=args.start, end=args.end, progress=True, file=file)
+            seconds = time.perf_counter() - began
+            heard.save(args.output)
+            frames, dim = heard.values.shape
+    except OSError as error:
+        raise FormatError(f"{args.output}: cannot be written ({error.strerror or error})") from error
     print(
         f"{heard.model} on {detector.device}: heard {heard.duration:.2f} s in {seconds:.2f} s, "
         f"{heard.duration / seconds:.1f} times real time; {frames} embeddings of {dim} in {args.output}",

@@ -4,7 +4,7 @@ One rule decides what is damaged: a file that contradicts itself is cut, a file 
 is read to its end (by PyAV where libsndfile would stop at a guess: MP3 without a header, FLAC from a pipe).
 
 - A header that promises more than is there (FLAC, MP3 with a Xing header, WAV, AIFF, AU, RF64, W64): cut.
-- A WAV whose length is a placeholder (0, or close to 2^31 or 2^32: a recorder that was never stopped
+- A WAV whose length is a stand-in (0, or close to 2^31 or 2^32: a recorder that was never stopped
   properly, or a pipe): everything up to the end of the file is the recording.
 - A WAV whose header names a shorter length than the file's: the header is believed, the rest is no sound.
 - An Ogg file that ends inside a page: cut. One that ends with a page that is not marked as last: a live
@@ -29,7 +29,7 @@ _MALFORMED = 3  # SF_ERR_MALFORMED_FILE: a known container whose insides make no
 _HEADER_SLACK_SECONDS = 0.1  # some writers count a few header bytes as sound
 _MP3_SLACK_SECONDS = 0.1  # encoders count their first, empty frame or do not
 _MP3_HEADERS = (b"Xing", b"Info", b"VBRI")
-_PLACEHOLDER_BYTES = 1 << 16
+_NEAR_BYTES = 1 << 16
 _OGG_PAGE_BYTES = 65_307  # the largest page there can be
 _SHORTER = re.compile(r"(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)")
 
@@ -98,9 +98,9 @@ def _promised_frames(log: str, frames: int) -> int:
     """How many frames the header claims, from libsndfile's log of what it found wrong with the file."""
     promised = frames
     for claimed, actual in ((int(a), int(b)) for a, b in _SHORTER.findall(log)):
-        near = any(abs(claimed - (1 << bits)) < _PLACEHOLDER_BYTES for bits in (31, 32))
-        placeholder = near or claimed >= 1 << 62
-        if actual and claimed > actual and not placeholder:
+        near = any(abs(claimed - (1 << bits)) < _NEAR_BYTES for bits in (31, 32))
+        stand_in = near or claimed >= 1 << 62
+        if actual and claimed > actual and not stand_in:
             promised = max(promised, claimed * frames // actual)
     return promised
 

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from peaframe import audio, formats
 from peaframe.clock import (
-    FRAME_RATE,
     HOP_SAMPLES,
     frame_at,
     frame_count,
@@ -257,7 +256,8 @@ class Detector:
         Returns:
             How many samples were heard.
         """
-        lead = min(self.model.lead_frames, samples_of_seconds(max(0.0, start or 0.0)) // HOP_SAMPLES)
+        finite = start is not None and 0 <= start < math.inf  # _open refuses all else
+        lead = min(self.model.lead_frames, frame_at(start)) if start and finite else 0
         blocks, expected = _open(source, start, end, lead)
         heard = -lead * HOP_SAMPLES
 
@@ -334,7 +334,7 @@ def _open(
         expected = samples_of_seconds(max(0.0, last - (start or 0.0)))
         blocks = audio.blocks(source, BLOCK_SECONDS, start, end)
         if start is not None and lead:
-            blocks = audio.blocks(source, BLOCK_SECONDS, start - lead / FRAME_RATE, end)
+            blocks = audio.blocks(source, BLOCK_SECONDS, start - frame_start_seconds(lead), end)
         return blocks, expected
     samples = np.asarray(source)
     if samples.ndim != 1 or samples.size == 0:

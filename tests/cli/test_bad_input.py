@@ -129,6 +129,7 @@ def test_recordings_that_cannot_be_heard(run, tmp_path, name, make):
         (["--start", "-1"], ["-1"]),
         (["--start", "soon"], ["--start", "soon"]),
         (["--start", "nan"], ["nan"]),
+        (["--start", "inf"], ["inf"]),
         (["--start", "99"], ["99"]),
         (["--start", "2", "--end", "2"], ["2"]),
         (["--start", "3", "--end", "1"], ["3", "1"]),
