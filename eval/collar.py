@@ -9,16 +9,23 @@ from __future__ import annotations
 import importlib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from peaframe.errors import MissingExtraError, OptionError
+from peaframe.eval.counts import Counts, scored_labels, spans_by_label
+from peaframe.eval.matching import candidates, matched
 from peaframe.events import Event
 
-__all__ = ["SedEvalResult", "event_based", "segment_based"]
+__all__ = ["SedEvalResult", "collar_counts", "event_based", "segment_based"]
 
 EventsByFile = Mapping[str, Sequence[Event]]
+Entries = list[dict[str, str | float]]
+T_COLLAR = 0.2  # seconds, DCASE task 4
+ENOUGH_EVENTS = 40  # to compare all with all of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,7 @@ def event_based(
     truth: EventsByFile,
     *,
     labels: Sequence[str] | None = None,
-    t_collar: float = 0.2,
+    t_collar: float = T_COLLAR,
     percentage_of_length: float = 0.2,
     onset: bool = True,
     offset: bool = True,
@@ -70,15 +77,10 @@ def event_based(
         MissingExtraError: sed_eval is not installed.
         OptionError: An option makes no sense, or no label has ground truth.
     """
-    if not (0 <= t_collar < math.inf and 0 <= percentage_of_length < math.inf):
-        raise OptionError(
-            f"got t_collar {t_collar:g} and percentage_of_length {percentage_of_length:g}; expected 0 or more"
-        )
-    if not (onset or offset):
-        raise OptionError("got onset=False and offset=False; at least one of them must be compared")
+    _check_collars(t_collar, percentage_of_length, onset, offset)
     if matching not in ("optimal", "greedy"):
         raise OptionError(f"got matching {matching!r}; expected 'optimal' or 'greedy'")
-    scored, unscored = _labels(estimated, truth, labels)
+    scored, unscored = scored_labels(estimated, truth, labels)
     metrics = _sed_eval().EventBasedMetrics(
         event_label_list=scored,
         t_collar=float(t_collar),
@@ -90,8 +92,57 @@ def event_based(
     )
     files = _files(estimated, truth)
     for file in files:
-        metrics.evaluate(_entries(truth, file, scored), _entries(estimated, file, scored))
+        real, claimed = _entries(truth, file, scored), _entries(estimated, file, scored)
+        for one, other in _apart(real, claimed, float(t_collar), float(percentage_of_length), onset):
+            metrics.evaluate(one, other)
     return _result(metrics, unscored, len(files))
+
+
+def collar_counts(
+    estimated: EventsByFile,
+    truth: EventsByFile,
+    *,
+    labels: Sequence[str] | None = None,
+    t_collar: float = T_COLLAR,
+    percentage_of_length: float = 0.2,
+    onset: bool = True,
+    offset: bool = True,
+) -> Counts:
+    """Count hits and false alarms by recording and label, paired as well as can be: what F-scores are made of.
+
+    As `event_based` with optimal matching, without sed_eval, and quick on any number of events: in one recording
+    of a day with 20 000 of them too.
+
+    Args:
+        estimated: Detected events by recording; a recording without a key has none.
+        truth: True events by recording; a recording without a key has none.
+        labels: Score these labels only; by default all that occur.
+        t_collar: Seconds that an onset or offset may be off.
+        percentage_of_length: Share of the event's length that its offset may be off, if that is more.
+        onset: Whether onsets must agree.
+        offset: Whether offsets must agree.
+
+    Raises:
+        OptionError: An option makes no sense, or no label has ground truth.
+    """
+    _check_collars(t_collar, percentage_of_length, onset, offset)
+    scored, unscored = scored_labels(estimated, truth, labels)
+    files = tuple(_files(estimated, truth))
+    true, hit, found = np.zeros((3, len(files), len(scored)), dtype=np.int64)
+    for row, file in enumerate(files):
+        real = spans_by_label(truth.get(file, ()), merge=False)
+        claimed = spans_by_label(estimated.get(file, ()), merge=False)
+        for column, label in enumerate(scored):
+            if label in real:
+                true[row, column] = len(real[label])
+            if label in claimed:
+                found[row, column] = len(claimed[label])
+            if label in real and label in claimed:
+                pairs = candidates(
+                    real[label], claimed[label], t_collar, percentage_of_length, onset=onset, offset=offset
+                )
+                hit[row, column] = matched(*pairs)
+    return Counts(files, tuple(scored), unscored, true, hit, found, hit)
 
 
 def segment_based(
@@ -121,7 +172,7 @@ def segment_based(
     """
     if not 0 < segment < math.inf:
         raise OptionError(f"got segments of {segment:g} seconds; expected more than 0")
-    scored, unscored = _labels(estimated, truth, labels)
+    scored, unscored = scored_labels(estimated, truth, labels)
     files = _files(estimated, truth)
     if durations is not None:
         unknown = sorted(set(files) - set(durations))
@@ -152,32 +203,57 @@ def _sed_eval() -> Any:
         raise MissingExtraError("sed_eval", "eval", "scoring events with collars or segments") from error
 
 
-def _labels(
-    estimated: EventsByFile, truth: EventsByFile, labels: Sequence[str] | None
-) -> tuple[list[str], tuple[str, ...]]:
-    """Labels to score, and those that cannot be."""
-    real = {event.label for events in truth.values() for event in events}
-    claimed = {event.label for events in estimated.values() for event in events}
-    wanted = real | claimed if labels is None else set(labels)
-    if not wanted & real:
+def _check_collars(t_collar: float, percentage_of_length: float, onset: bool, offset: bool) -> None:
+    if not (0 <= t_collar < math.inf and 0 <= percentage_of_length < math.inf):
         raise OptionError(
-            f"none of the {len(wanted)} labels has an event in the ground truth of {len(truth)} recordings; "
-            "expected at least one to score"
+            f"got t_collar {t_collar:g} and percentage_of_length {percentage_of_length:g}; expected 0 or more"
         )
-    return sorted(wanted & real), tuple(sorted(wanted - real))
+    if not (onset or offset):
+        raise OptionError("got onset=False and offset=False; at least one of them must be compared")
 
 
 def _files(estimated: EventsByFile, truth: EventsByFile) -> list[str]:
     return sorted(set(estimated) | set(truth))
 
 
-def _entries(events: EventsByFile, file: str, scored: Sequence[str]) -> list[dict[str, str | float]]:
+def _entries(events: EventsByFile, file: str, scored: Sequence[str]) -> Entries:
     """A recording's events as sed_eval wants them; events of labels that are not scored would cost there."""
     return [
         {"filename": file, "onset": event.onset, "offset": event.offset, "event_label": event.label}
         for event in sorted(events.get(file, ()))
         if event.label in scored
     ]
+
+
+def _apart(
+    real: Entries, claimed: Entries, t_collar: float, percentage_of_length: float, onset: bool
+) -> Iterator[tuple[Entries, Entries]]:
+    """Cut a recording where nothing before can be matched with anything behind.
+
+    sed_eval compares every event with every detection of a recording; its counts are sums over recordings, so
+    they do not change where a recording is taken for several that have nothing to do with each other.
+    """
+    if len(real) + len(claimed) <= ENOUGH_EVENTS:
+        yield real, claimed
+        return
+    reach: list[tuple[float, float, bool, dict[str, str | float]]] = []
+    for entry in real:
+        begin, end = float(entry["onset"]), float(entry["offset"])
+        slack = t_collar if onset else max(t_collar, percentage_of_length * (end - begin))
+        key = begin if onset else end
+        reach.append((key - slack - 1e-6, key + slack + 1e-6, True, entry))
+    for entry in claimed:
+        key = float(entry["onset"] if onset else entry["offset"])
+        reach.append((key, key, False, entry))
+    parts: tuple[Entries, Entries] = [], []
+    furthest = -math.inf
+    for begin, end, is_real, entry in sorted(reach, key=lambda item: item[:3]):
+        if begin > furthest and len(parts[0]) + len(parts[1]) >= ENOUGH_EVENTS:
+            yield parts
+            parts = [], []
+        parts[0 if is_real else 1].append(entry)
+        furthest = max(furthest, end)
+    yield parts
 
 
 def _result(metrics: Any, unscored: tuple[str, ...], recordings: int) -> SedEvalResult:

@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from peaframe.errors import OptionError
 from peaframe.events import Event, merge_events
-from peaframe.scores import Scores
 
-__all__ = ["Corpus", "Spans", "align"]
+__all__ = ["Corpus", "FrameScores", "ScoresByLabel", "Spans", "align"]
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
 Spans = NDArray[np.float64]
 """Ground truth of one label in one recording: (events, 2) onsets and offsets in seconds, sorted, disjoint."""
+
+
+class FrameScores(Protocol):
+    """Scores of one recording, frame by frame: `peaframe.Scores`, or a `ScoreTable` on any other grid."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is scored."""
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are."""
+
+    @property
+    def edges(self) -> Floats:
+        """Where frames begin and end, in seconds: (frames + 1,)."""
+
+    def __getitem__(self, label: str) -> NDArray[np.float32]:
+        """Scores of one label, (frames,)."""
+
+
+@runtime_checkable
+class ScoresByLabel(Protocol):
+    """A mapping from recordings to scores that holds too many to be asked for each; names rise."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is scored in every recording."""
+
+    def edges(self, name: str) -> Floats:
+        """Frame edges of a recording in seconds, (frames + 1,)."""
+
+    def column(self, label: str) -> NDArray[np.float32]:
+        """One label's scores in all recordings."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +62,30 @@ class Corpus:
 
     Attributes:
         files: Recording names, sorted, so that no result hangs on the order they came in.
-        scores: Each recording's scores, in that order.
         labels: The labels to score, sorted.
         truth: For each recording, its labels' events.
         merged: How many true events vanished into another of their label that they overlap or touch.
+        frames: (recordings,) how many frames each recording has.
+        edges: (frames + recordings,) frame edges in seconds, recording after recording.
+        column: Reads one label's scores in all recordings.
     """
 
     files: tuple[str, ...]
-    scores: tuple[Scores, ...]
     labels: tuple[str, ...]
     truth: tuple[dict[str, Spans], ...]
     merged: int
+    frames: Ints
+    edges: Floats
+    column: Callable[[str], NDArray[np.float32]]
+
+    @cached_property
+    def first(self) -> Ints:
+        """(recordings + 1,) where each recording's edges begin in `edges`, and where the last one's end."""
+        return np.concatenate(([0], np.cumsum(self.frames + 1))).astype(np.intp)
+
+    def edges_of(self, file: int) -> Floats:
+        """Frame edges of one recording in seconds, (frames + 1,)."""
+        return self.edges[self.first[file] : self.first[file + 1]]
 
     @cached_property
     def files_with(self) -> dict[str, list[int]]:
@@ -53,7 +103,7 @@ class Corpus:
 
 
 def align(
-    scores: Mapping[str, Scores],
+    scores: Mapping[str, FrameScores],
     truth: Mapping[str, Sequence[Event]],
     labels: Sequence[str] | None = None,
 ) -> Corpus:
@@ -73,7 +123,14 @@ def align(
         raise OptionError("got scores of no recordings; expected one or more to evaluate")
     files = tuple(sorted(scores))
     _check_files(files, truth)
-    wanted = _labels(files, scores, truth, labels)
+    if isinstance(scores, ScoresByLabel):
+        have = [frozenset(scores.labels)] * len(files)
+        edges, column = [scores.edges(file) for file in files], scores.column
+    else:
+        items = [scores[file] for file in files]
+        have = [frozenset(item.labels) for item in items]
+        edges, column = [item.edges for item in items], functools.partial(_gathered, items)
+    wanted = _labels(files, have, truth, labels)
     given, kept, spans = 0, 0, []
     for file in files:
         events = [event for event in truth.get(file, ()) if event.label in wanted]
@@ -86,8 +143,18 @@ def align(
             "expected at least one to score"
         )
     return Corpus(
-        files, tuple(scores[file] for file in files), tuple(sorted(wanted)), tuple(spans), given - kept
+        files,
+        tuple(sorted(wanted)),
+        tuple(spans),
+        given - kept,
+        np.array([len(own) - 1 for own in edges], dtype=np.intp),
+        np.concatenate(edges),
+        column,
     )
+
+
+def _gathered(items: Sequence[FrameScores], label: str) -> NDArray[np.float32]:
+    return np.concatenate([item[label] for item in items])
 
 
 def _check_files(files: tuple[str, ...], truth: Mapping[str, Sequence[Event]]) -> None:
@@ -101,15 +168,14 @@ def _check_files(files: tuple[str, ...], truth: Mapping[str, Sequence[Event]]) -
 
 def _labels(
     files: tuple[str, ...],
-    scores: Mapping[str, Scores],
+    have: Sequence[frozenset[str]],
     truth: Mapping[str, Sequence[Event]],
     labels: Sequence[str] | None,
 ) -> frozenset[str]:
-    wanted = frozenset(scores[files[0]].labels if labels is None else labels)
+    wanted = have[0] if labels is None else frozenset(labels)
     if not wanted:
         raise OptionError("got no labels to evaluate; expected one or more")
-    for file in files:
-        got = frozenset(scores[file].labels)
+    for file, got in zip(files, have, strict=True):
         odd = wanted - got if labels is not None else wanted ^ got
         if odd:
             whose = "does not have" if min(odd) in wanted else "has, unlike others,"

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peaframe.eval.corpus import Corpus, Spans
-from peaframe.eval.thresholds import Detections, Strip, last_of_ties, lay
-from peaframe.scores import Scores
+from peaframe.eval.thresholds import Detections, Strip, last_of_ties
 
 __all__ = ["CrossTruth", "TruthAtEdges", "true_positive_changes", "truth_at_edges"]
 
@@ -69,7 +68,7 @@ def truth_at_edges(strip: Strip, spans: Sequence[Spans]) -> TruthAtEdges:
 
 def true_positive_changes(
     truth: TruthAtEdges, relevant: Detections, share: float
-) -> tuple[NDArray[np.float32], Ints]:
+) -> tuple[NDArray[np.float32], Ints, Ints]:
     """How the number of true positives changes as the threshold sinks.
 
     Args:
@@ -78,19 +77,24 @@ def true_positive_changes(
         share: How much of an event these must cover.
 
     Returns:
-        Thresholds and, for each, the events gained or lost by sinking under it.
+        Thresholds; for each, the events gained or lost by sinking under it; and one of these events, all of
+        which are in one recording.
     """
-    whole = np.maximum(truth.ended[relevant.end] - truth.begun[relevant.start], 0)
+    first = truth.begun[relevant.start]
+    whole = np.maximum(truth.ended[relevant.end] - first, 0)
     holding = np.flatnonzero(whole)
     mortal = holding[np.isfinite(relevant.low[holding])]
-    thresholds, steps = _cut_events(truth, relevant, share)
+    thresholds, steps, events = _cut_events(truth, relevant, share)
     return (
         np.concatenate((relevant.high[holding], relevant.low[mortal], thresholds)),
         np.concatenate((whole[holding], -whole[mortal], steps)),
+        np.concatenate((first[holding], first[mortal], events)),
     )
 
 
-def _cut_events(truth: TruthAtEdges, relevant: Detections, share: float) -> tuple[NDArray[np.float32], Ints]:
+def _cut_events(
+    truth: TruthAtEdges, relevant: Detections, share: float
+) -> tuple[NDArray[np.float32], Ints, Ints]:
     """The changes that come from events which detections cover in part."""
     event, detection = _cuts(truth, relevant)
     start, end = truth.edges[relevant.start[detection]], truth.edges[relevant.end[detection]]
@@ -109,7 +113,7 @@ def _cut_events(truth: TruthAtEdges, relevant: Detections, share: float) -> tupl
     steps = (covered >= needed).astype(np.intp)
     steps[1:] -= steps[:-1].copy()
     changes = np.flatnonzero((steps != 0) & np.isfinite(threshold))
-    return threshold[changes], steps[changes]
+    return threshold[changes], steps[changes], event[changes]
 
 
 def _cuts(truth: TruthAtEdges, relevant: Detections) -> tuple[Ints, Ints]:
@@ -130,16 +134,19 @@ class CrossTruth:
     first, so that everything about the n-th label of each recording fills the front of one array.
 
     Attributes:
-        scores: The recordings' scores.
         labels: Labels with ground truth.
-        hours: (labels,) how long each label's events are together.
+        hours: (recordings of the corpus, labels) sparse: how long each label's events are in each, as three
+            arrays of recording, label and hours.
+        files: (recordings,) which recordings of the corpus these are.
+        frames: (frames,) where their frames stand in a column of the corpus.
         slots: For each n, which label is the n-th of its recording, (recordings with so many,), and seconds
             of that label's events before each frame edge, (edges of these recordings,).
     """
 
-    scores: tuple[Scores, ...]
     labels: tuple[str, ...]
-    hours: Floats
+    hours: tuple[Ints, Ints, Floats]
+    files: Ints
+    frames: Ints
     slots: tuple[tuple[Ints, Floats], ...]
 
     @classmethod
@@ -147,45 +154,67 @@ class CrossTruth:
         """Arrange a corpus; its memory is that of the scores of the labels that happen in each recording."""
         labels = tuple(corpus.files_with)
         number = {label: index for index, label in enumerate(labels)}
-        hours = np.zeros(len(labels))
         files = [file for file, spans in enumerate(corpus.truth) if spans]
         files.sort(key=lambda file: -len(corpus.truth[file]))
         which: list[list[int]] = [[] for _ in corpus.truth[files[0]]]
         covered: list[list[Floats]] = [[] for _ in which]
+        hours: list[tuple[int, int, float]] = []
         for file in files:
             for slot, (label, span) in enumerate(corpus.truth[file].items()):
-                hours[number[label]] += np.sum(span[:, 1] - span[:, 0]) / 3600
+                hours.append((file, number[label], float(np.sum(span[:, 1] - span[:, 0])) / 3600))
                 which[slot].append(number[label])
-                covered[slot].append(_seconds_before(span, corpus.scores[file].edges))
+                covered[slot].append(_seconds_before(span, corpus.edges_of(file)))
         slots = tuple(
             (np.array(names, dtype=np.intp), np.concatenate(parts))
             for names, parts in zip(which, covered, strict=True)
         )
-        return cls(tuple(corpus.scores[file] for file in files), labels, hours, slots)
+        begins = np.concatenate(([0], np.cumsum(corpus.frames)))
+        frames = np.concatenate([np.arange(begins[file], begins[file + 1]) for file in files])
+        at, name, length = (np.array(column) for column in zip(*hours, strict=True))
+        return cls(labels, (at, name, length), np.array(files, dtype=np.intp), frames, slots)
 
-    def triggers(self, label: str, dtc: float, cttc: float) -> tuple[Detections, Floats]:
+    def costs(self, own: str, weights: Floats | None = None) -> Floats:
+        """What a cross-trigger of each label adds to the mean over the labels but `own`, (labels,)."""
+        at, name, length = self.hours
+        hours = np.bincount(name, length if weights is None else length * weights[at], len(self.labels))
+        costs = np.zeros(len(self.labels))
+        np.divide(1.0, hours * max(len(self.labels) - 1, 1), out=costs, where=hours > 0)
+        costs[self.labels.index(own)] = 0
+        return costs
+
+    def triggers(
+        self, corpus: Corpus, column: NDArray[np.float32], label: str, dtc: float, cttc: float
+    ) -> tuple[Detections, Ints, Ints]:
         """Find the false positives of `label` that other labels' events may have triggered.
 
+        Args:
+            corpus: What this was arranged from.
+            column: The label's scores in all its recordings, (frames,).
+            label: The label that was detected.
+            dtc: Share of a detection that events of `label` must cover to make it no false positive.
+            cttc: Share of it that events of another label must cover.
+
         Returns:
-            These detections, and how much each adds to the mean over the other labels of cross-triggers per
-            hour of the label's events, (detections,).
+            These detections, once for each label that triggers them; that label; the recording.
         """
-        strip = lay(self.scores, label)
+        edges = np.concatenate([corpus.edges_of(file) for file in self.files.tolist()])
+        strip = Strip.of(column[self.frames], corpus.frames[self.files], edges)
         found = Detections.of(strip)
-        recording = np.searchsorted(strip.first, found.start, side="right") - 1
+        recording = strip.recording(found.start)
         own = self.labels.index(label)
-        costs = 1 / (self.hours * max(len(self.labels) - 1, 1))
-        costs[own] = 0
-        weights = np.zeros(len(found.high))
         relevant = np.zeros(len(found.high), dtype=np.bool_)
+        pairs: list[tuple[Ints, Ints]] = []
         for which, covered in self.slots:
             front = slice(0, int(np.searchsorted(recording, len(which))))
             names = which[recording[front]]
             some = found.where(front)
             relevant[front] |= (names == own) & _covers(covered, strip.edges, some, dtc)
-            weights[front] += costs[names] * _covers(covered, strip.edges, some, cttc)
-        keep = (weights > 0) & ~relevant
-        return found.where(keep), weights[keep]
+            hit = np.flatnonzero((names != own) & _covers(covered, strip.edges, some, cttc))
+            pairs.append((hit, names[hit]))
+        which_one, other = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        false = ~relevant[which_one]
+        which_one, other = which_one[false], other[false]
+        return found.where(which_one), other, self.files[recording[which_one]]
 
 
 def _covers(covered: Floats, edges: Floats, found: Detections, share: float) -> NDArray[np.bool_]:

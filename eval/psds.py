@@ -17,20 +17,21 @@ The arithmetic, as psds_eval and sed_scores_eval do it: of each label, at each t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from peaframe.errors import OptionError
-from peaframe.eval.corpus import Corpus, align
-from peaframe.eval.intersection import CrossTruth, true_positive_changes, truth_at_edges
-from peaframe.eval.thresholds import Detections, last_of_ties, lay, onset_changes
+from peaframe.eval.corpus import Corpus, FrameScores, align
+from peaframe.eval.intersection import CrossTruth
+from peaframe.eval.psd_roc import Roc, Tally
 from peaframe.events import Event
-from peaframe.scores import Scores
 
-__all__ = ["PSDS1", "PSDS2", "PSDSResult", "PSDSSettings", "psds"]
+__all__ = ["PSDS1", "PSDS2", "PSDSResult", "PSDSSettings", "psds", "result_of"]
 
 Floats = NDArray[np.float64]
 
@@ -78,7 +79,7 @@ PSDS2 = PSDSSettings(dtc=0.1, gtc=0.1, cttc=0.3, alpha_ct=0.5, alpha_st=1.0)
 """DCASE task 4, scenario 2: do not confuse labels."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PSDSResult:
     """A PSDS and what it is made of.
 
@@ -90,6 +91,11 @@ class PSDSResult:
         merged: True events that were merged into another of their label.
         recordings: How many recordings were scored.
         hours: How long they are together.
+        curve: The PSD-ROC over all labels: effective true positive rate from each effective false positive
+            rate on.
+        curves: Each label's own.
+        samples: (resamples,) `value` of each resample, if any were asked for.
+        macro_samples: (resamples,) `macro` of each.
     """
 
     value: float
@@ -99,64 +105,108 @@ class PSDSResult:
     merged: int
     recordings: int
     hours: float
-
-
-@dataclass(frozen=True)
-class _Roc:
-    """A label's staircase: from effective false positive rate `rate[i]` on, true positive rate `hits[i]`."""
-
-    rate: Floats
-    hits: Floats
-
-    def at(self, rates: Floats) -> Floats:
-        return np.concatenate(([0.0], self.hits))[np.searchsorted(self.rate, rates, side="right")]
-
-    def area(self, max_efpr: float) -> float:
-        gains = np.diff(self.hits, prepend=0.0)
-        return min(float(np.sum(gains * np.maximum(max_efpr - self.rate, 0.0)) / max_efpr), 1.0)
+    curve: Roc
+    curves: dict[str, Roc]
+    samples: Floats
+    macro_samples: Floats
 
 
 def psds(
-    scores: Mapping[str, Scores],
+    scores: Mapping[str, FrameScores],
     truth: Mapping[str, Sequence[Event]],
     settings: PSDSSettings = PSDS1,
     *,
     durations: Mapping[str, float] | None = None,
     labels: Sequence[str] | None = None,
+    present_only: bool = False,
+    weights: NDArray[np.integer[Any]] | None = None,
 ) -> PSDSResult:
     """Score frame scores against true events.
 
     Args:
-        scores: Scores by recording, all with the same labels.
+        scores: Scores by recording, all with the same labels; a `ScoreStore` if they are too many to hold.
         truth: True events by recording; a recording it does not name has none. Events of one label that
             overlap or touch are merged first.
         settings: `PSDS1`, `PSDS2`, or any others.
         durations: Seconds of each recording; by default what its scores cover.
         labels: Score these labels only; by default all labels of the scores.
+        present_only: Take the scores of each recording's absent labels for 0: with the settings of PSDS1 the
+            macro mean then is PSDS1_T (FlexSED, arXiv 2509.18606), which asks when and not whether.
+        weights: (resamples, recordings) how often each recording counts in each resample, recordings by
+            name; see `peaframe.eval.resample`.
 
     Raises:
         OptionError: Scores, truth, durations and labels do not fit each other, or no label has ground truth.
     """
     corpus = align(scores, truth, labels)
-    hours = _hours(corpus, durations)
+    seconds = _seconds(corpus, durations)
+    hours = float(seconds.sum()) / 3600
+    rows = np.zeros((0, len(corpus.files))) if weights is None else np.asarray(weights, dtype=np.float64)
+    if rows.shape[1:] != (len(corpus.files),):
+        raise OptionError(
+            f"got weights of shape {rows.shape}, expected (resamples, {len(corpus.files)} recordings)"
+        )
     cross = CrossTruth.of(corpus) if settings.alpha_ct > 0 else None
-    rocs = {label: _roc(corpus, label, settings, hours, cross) for label in corpus.files_with}
-    per_label = {label: roc.area(settings.max_efpr) for label, roc in rocs.items()}
-    return PSDSResult(
-        value=_combined(list(rocs.values()), settings),
-        macro=float(np.mean(list(per_label.values()))),
-        per_label=per_label,
-        unscored=corpus.without_truth,
-        merged=corpus.merged,
-        recordings=len(corpus.files),
-        hours=hours,
+    rocs: dict[str, Roc] = {}
+    resampled: list[list[Roc]] = [[] for _ in rows]
+    for label in corpus.files_with:
+        tally = Tally.of(
+            corpus,
+            label,
+            settings.dtc,
+            settings.gtc,
+            settings.cttc,
+            cross,
+            present_only=present_only,
+            by_recording=len(rows) > 0,
+        )
+        costs = None if cross is None else settings.alpha_ct * cross.costs(label)
+        rocs[label] = tally.roc(hours, costs)
+        for row, own in zip(rows, resampled, strict=True):
+            if tally.events @ row > 0:
+                costs = None if cross is None else settings.alpha_ct * cross.costs(label, row)
+                own.append(tally.roc(float(seconds @ row) / 3600, costs, row))
+    none = float("nan")
+    return dataclasses.replace(
+        result_of(rocs, settings, corpus.without_truth, corpus.merged, len(corpus.files), hours),
+        samples=np.array([_area(_combined(own, settings), settings) if own else none for own in resampled]),
+        macro_samples=np.array(
+            [np.mean([roc.area(settings.max_efpr) for roc in own]) if own else none for own in resampled]
+        ),
     )
 
 
-def _hours(corpus: Corpus, durations: Mapping[str, float] | None) -> float:
-    """Hours of audio, after checking that durations and scores are of the same recordings."""
+def result_of(
+    rocs: dict[str, Roc],
+    settings: PSDSSettings,
+    unscored: tuple[str, ...],
+    merged: int,
+    recordings: int,
+    hours: float,
+) -> PSDSResult:
+    """What the labels' staircases make together; without samples."""
+    per_label = {label: roc.area(settings.max_efpr) for label, roc in rocs.items()}
+    curve = _combined(list(rocs.values()), settings)
+    macro = float(np.mean(list(per_label.values())))
+    return PSDSResult(
+        _area(curve, settings),
+        macro,
+        per_label,
+        unscored,
+        merged,
+        recordings,
+        hours,
+        curve,
+        rocs,
+        np.zeros(0),
+        np.zeros(0),
+    )
+
+
+def _seconds(corpus: Corpus, durations: Mapping[str, float] | None) -> Floats:
+    """Seconds of each recording, after checking that durations and scores are of the same ones."""
     if durations is None:
-        seconds = sum(item.end - item.start for item in corpus.scores)
+        seconds = corpus.edges[corpus.first[1:] - 1] - corpus.edges[corpus.first[:-1]]
     else:
         odd = sorted(set(corpus.files) ^ set(durations))
         if odd:
@@ -165,75 +215,21 @@ def _hours(corpus: Corpus, durations: Mapping[str, float] | None) -> float:
                 f"{odd[0]!r} has {has} and no {lacks}, like {len(odd) - 1} more recordings in one only; "
                 "give both for the same recordings"
             )
-        seconds = sum(durations[file] for file in corpus.files)
-    if not 0 < seconds < np.inf:
-        raise OptionError(f"got recordings of {seconds:g} seconds together; expected more than 0")
-    return seconds / 3600
+        seconds = np.array([durations[file] for file in corpus.files], dtype=np.float64)
+    if not 0 < seconds.sum() < np.inf:
+        raise OptionError(f"got recordings of {seconds.sum():g} seconds together; expected more than 0")
+    return seconds
 
 
-def _roc(corpus: Corpus, label: str, settings: PSDSSettings, hours: float, cross: CrossTruth | None) -> _Roc:
-    """Count one label's detections at every threshold."""
-    changes = _Changes()
-    changes.add(*onset_changes(lay(corpus.scores, label)), kind="false")
-    own = corpus.files_with[label]
-    strip = lay([corpus.scores[file] for file in own], label)
-    here = truth_at_edges(strip, [corpus.truth[file][label] for file in own])
-    found = Detections.of(strip)
-    relevant = found.where(here.covers(found, settings.dtc))
-    changes.add_lives(relevant, np.full(len(relevant.high), -1), kind="false")
-    changes.add(*true_positive_changes(here, relevant, settings.gtc), kind="true")
-    if cross is not None and settings.cttc is not None:
-        changes.add_lives(*cross.triggers(label, settings.dtc, settings.cttc), kind="cross")
-    true, false, crossed = changes.totals()
-    rate = np.maximum(false / hours + settings.alpha_ct * crossed, 0.0)
-    return _staircase(rate, true / len(here.lengths))
-
-
-def _staircase(rate: Floats, hits: Floats) -> _Roc:
-    """Keep the operating points that hit more than every one with no more false alarms."""
-    order = np.argsort(rate, kind="stable")
-    rate, hits = rate[order], hits[order]
-    best = np.maximum.accumulate(hits)
-    better = np.diff(best, prepend=0.0) > 0
-    return _Roc(rate[better], hits[better])
-
-
-def _combined(rocs: Sequence[_Roc], settings: PSDSSettings) -> float:
-    """The area under mean minus spread of the labels' staircases; two passes, a label at a time."""
+def _combined(rocs: Sequence[Roc], settings: PSDSSettings) -> Roc:
+    """Mean minus spread of the labels' staircases, up to `max_efpr`; two passes, a label at a time."""
     rates = np.unique(np.concatenate([np.zeros(1), *(roc.rate for roc in rocs)]))
     rates = rates[rates < settings.max_efpr]
     mean = sum((roc.at(rates) for roc in rocs), np.zeros(len(rates))) / len(rocs)
     variance = sum(((roc.at(rates) - mean) ** 2 for roc in rocs), np.zeros(len(rates))) / len(rocs)
-    hits = np.maximum(mean - settings.alpha_st * np.sqrt(variance), 0.0)
-    widths = np.diff(rates, append=settings.max_efpr)
-    return min(float(np.sum(hits * widths) / settings.max_efpr), 1.0)
+    return Roc(rates, np.maximum(mean - settings.alpha_st * np.sqrt(variance), 0.0))
 
 
-class _Changes:
-    """What is gained and lost in counts as the threshold sinks; summed up once at the end."""
-
-    def __init__(self) -> None:
-        self._thresholds: list[NDArray[np.float32]] = []
-        self._steps: list[tuple[str, Floats]] = []
-
-    def add(self, thresholds: NDArray[np.float32], steps: NDArray[np.generic], kind: str) -> None:
-        self._thresholds.append(thresholds)
-        self._steps.append((kind, np.asarray(steps, dtype=np.float64)))
-
-    def add_lives(self, detections: Detections, weights: NDArray[np.generic], kind: str) -> None:
-        """Add `weights` (detections,) for the thresholds at which each detection lives."""
-        mortal = np.isfinite(detections.low)
-        self.add(detections.high, weights, kind)
-        self.add(detections.low[mortal], -np.asarray(weights, dtype=np.float64)[mortal], kind)
-
-    def totals(self) -> tuple[Floats, Floats, Floats]:
-        """True positives, false positives and cross-triggers just under each threshold, sinking."""
-        thresholds = np.concatenate(self._thresholds)
-        order = np.argsort(-thresholds, kind="stable")
-        last = last_of_ties(thresholds[order])
-        true, false, crossed = (self._sum(kind, order)[last] for kind in ("true", "false", "cross"))
-        return true, false, crossed
-
-    def _sum(self, kind: str, order: NDArray[np.intp]) -> Floats:
-        steps = [part if name == kind else np.zeros(len(part)) for name, part in self._steps]
-        return np.cumsum(np.concatenate(steps)[order])
+def _area(curve: Roc, settings: PSDSSettings) -> float:
+    widths = np.diff(curve.rate, append=settings.max_efpr)
+    return min(float(np.sum(curve.hits * widths) / settings.max_efpr), 1.0)

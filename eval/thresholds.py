@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from peaframe.scores import Scores
-
-__all__ = ["Detections", "Strip", "last_of_ties", "lay", "onset_changes"]
+__all__ = ["Detections", "Onsets", "Strip", "last_of_ties"]
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 Ints = NDArray[np.intp]
 
 
@@ -31,20 +29,29 @@ class Strip:
     The frame at position p of `values` begins at edge p - 1 and ends at edge p.
 
     Attributes:
-        scores: The recordings' scores.
         values: (frames + recordings + 1,) the label's; walls are minus infinity.
         first: (recordings + 1,) where each recording's edges begin in `edges`, and where the last one's end;
             also where the walls stand in `values`.
+        edges: (frames + recordings,) frame edges in seconds of their own recording.
     """
 
-    scores: tuple[Scores, ...]
-    values: NDArray[np.float32]
+    values: Singles
     first: Ints
+    edges: Floats
 
-    @cached_property
-    def edges(self) -> Floats:
-        """(frames + recordings,) frame edges in seconds of their own recording."""
-        return np.concatenate([item.edges for item in self.scores])
+    @classmethod
+    def of(cls, column: Singles, frames: Ints, edges: Floats) -> Strip:
+        """Lay scores (frames of all,) of recordings of so many frames (recordings,) end to end."""
+        first = np.concatenate(([0], np.cumsum(frames + 1))).astype(np.intp)
+        inside = np.ones(first[-1] + 1, dtype=np.bool_)
+        inside[first] = False
+        values = np.full(len(inside), -np.inf, dtype=np.float32)
+        values[inside] = column
+        return cls(values, first, edges)
+
+    def recording(self, edge: Ints) -> Ints:
+        """Which recording each edge belongs to, by position: (n,) -> (n,)."""
+        return np.searchsorted(self.first, edge, side="right") - 1
 
 
 @dataclass(frozen=True)
@@ -74,36 +81,95 @@ class Detections:
         before, after = before[one], after[one]
         return cls(before, after - 1, values[one], np.maximum(values[before], values[after]))
 
-    def where(self, keep: NDArray[np.bool_] | slice) -> Detections:
-        """The detections marked in `keep`, (detections,), or in that range."""
+    def where(self, keep: NDArray[np.bool_] | Ints | slice) -> Detections:
+        """The detections marked in `keep`, (detections,), or at these positions, or in that range."""
         return Detections(self.start[keep], self.end[keep], self.high[keep], self.low[keep])
 
 
-def lay(scores: Sequence[Scores], label: str) -> Strip:
-    """Lay one label's scores of several recordings end to end."""
-    frames = np.array([item.frames for item in scores], dtype=np.intp)
-    first = np.concatenate(([0], np.cumsum(frames + 1))).astype(np.intp)
-    values = np.full(first[-1] + 1, -np.inf, dtype=np.float32)
-    for item, begin, end in zip(scores, first[:-1].tolist(), first[1:].tolist(), strict=True):
-        values[begin + 1 : end] = item[label]
-    return Strip(tuple(scores), values, first)
+class Onsets:
+    """How many detections there are under each threshold: scores that rise, seen from below.
 
-
-def onset_changes(strip: Strip) -> tuple[NDArray[np.float32], Ints]:
-    """How the number of detections changes as the threshold sinks.
-
-    Returns:
-        Thresholds and, for each, the detections gained (+1) or lost (-1) by sinking under it.
+    A rise from d to b is the onset of a detection for thresholds in [d, b), of one more until the next rise.
     """
-    rises = np.flatnonzero(strip.values[1:] > strip.values[:-1])
-    births, deaths = strip.values[rises + 1], strip.values[rises]
-    deaths = deaths[np.isfinite(deaths)]
-    steps = np.ones(len(births) + len(deaths), dtype=np.intp)
-    steps[len(births) :] = -1
-    return np.concatenate((births, deaths)), steps
+
+    def __init__(self, strip: Strip, by_recording: bool = False) -> None:
+        """Sort the rises of a strip.
+
+        Args:
+            strip: One label's scores.
+            by_recording: Also remember whose rise it is, so that recordings may be weighted.
+        """
+        rises = np.flatnonzero(strip.values[1:] > strip.values[:-1])
+        births, deaths = strip.values[rises + 1], strip.values[rises]
+        mortal = np.isfinite(deaths)
+        self._owners: tuple[Ints, Ints] | None = None
+        if by_recording:
+            owner = strip.recording(rises)
+            last, first = np.argsort(births, kind="stable"), np.argsort(deaths[mortal], kind="stable")
+            self._births, self._deaths = births[last], deaths[mortal][first]
+            self._owners = owner[last], owner[mortal][first]
+        else:
+            self._births, self._deaths = np.sort(births), np.sort(deaths[mortal])
+        self._born_at_deaths = np.searchsorted(self._births, self._deaths, side="left")
+
+    def under(self, thresholds: Singles, weights: Floats | None = None) -> Floats:
+        """Detections just under each threshold, (n,); `weights` counts recordings so often, (recordings,)."""
+        born, died = self._above(weights)
+        births = np.searchsorted(self._births, thresholds, side="left")
+        deaths = np.searchsorted(self._deaths, thresholds, side="left")
+        return born[births] - died[deaths]
+
+    def fewest(self, marks: Singles, weights: Floats | None = None) -> Floats:
+        """The fewest detections of any threshold in [marks[i + 1], marks[i]); the last range has no end.
+
+        Args:
+            marks: (n,) falling thresholds.
+            weights: (recordings,) how often each recording counts; once by default.
+
+        Returns:
+            (n,) detections.
+        """
+        if not len(marks):
+            return np.zeros(0)
+        born, died = self._above(weights)
+        ends = np.searchsorted(self._deaths, marks, side="left")
+        starts = np.searchsorted(self._deaths, np.append(marks[1:], -np.float32(np.inf)), side="right")
+        at_deaths = np.append(born[self._born_at_deaths] - died[: len(self._deaths)], np.inf)
+        pairs = np.stack((starts, ends), axis=1)[::-1].ravel()  # rising
+        lowest = np.minimum.reduceat(at_deaths, np.minimum(pairs, len(at_deaths) - 1))[::2][::-1]
+        lowest = np.where(starts < ends, lowest, np.inf)
+        return np.minimum(lowest, self.under(marks, weights))
+
+    def between(self, low: np.float32, high: np.float32, count: float) -> float:
+        """A threshold in [low, high) under which there are `count` detections, away from all scores if it can be."""
+        inside = self._deaths[(self._deaths > low) & (self._deaths < high)]
+        tops = np.append(np.unique(inside)[::-1], high)
+        top = tops[np.flatnonzero(self.under(tops) == count)[0]]
+        under = [x[x < top] for x in (self._births, self._deaths)]
+        bottom = max([low, *(x[-1] for x in under if len(x))])
+        if not np.isfinite(bottom):
+            return float(np.nextafter(top, -np.float32(np.inf)))
+        middle = float(bottom) + (float(top) - float(bottom)) / 2
+        return middle if np.float32(middle) < top else float(bottom)
+
+    def _above(self, weights: Floats | None) -> tuple[Floats, Floats]:
+        """For each sorted birth, and death, how many are not under it; and zero behind the last."""
+        if weights is None:
+            return np.arange(len(self._births), -1.0, -1.0), np.arange(len(self._deaths), -1.0, -1.0)
+        if self._owners is None:
+            raise ValueError("these onsets forgot their recordings")
+        born, died = (weights[owner] for owner in self._owners)
+        return _sums_from(born), _sums_from(died)
 
 
-def last_of_ties(*keys: NDArray[np.float32] | Ints) -> NDArray[np.bool_]:
+def _sums_from(values: Floats) -> Floats:
+    """The sum of each element and all behind it, and zero at the end: (n,) -> (n + 1,)."""
+    sums = np.zeros(len(values) + 1)
+    sums[:-1] = np.cumsum(values[::-1])[::-1]
+    return sums
+
+
+def last_of_ties(*keys: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Mark each sorted element whose successor differs in one of the keys; all arrays (elements,)."""
     last = np.ones(len(keys[0]), dtype=np.bool_)
     last[:-1] = False

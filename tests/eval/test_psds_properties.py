@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peaframe.eval import PSDS1, PSDS2, PSDSSettings, psds
+from peaframe.eval import PSDS1, PSDS2, PSDSResult, PSDSSettings, psds
 from peaframe.events import Event
 from peaframe.scores import Scores
 
@@ -120,6 +120,10 @@ def by_definition(case: Case, chosen: PSDSSettings) -> tuple[float, dict[str, fl
     return value, per_label
 
 
+def plain(result: PSDSResult) -> tuple[object, ...]:
+    return result.value, result.macro, result.per_label, result.unscored, result.merged, result.hours
+
+
 def merged_by_hand(case: Case) -> Case:
     """Join events of one label that touch, which `psds` does before anything else."""
     spans: dict[str, dict[str, list[Span]]] = {}
@@ -157,7 +161,7 @@ def test_the_order_of_files_and_labels_is_irrelevant(
     scores = {file: Scores(np.asarray(case.scores[file].values)[:, ::-1], LABELS[::-1]) for file in files}
     truth = {file: case.truth[file][::-1] for file in reversed(files)}
 
-    assert psds(scores, truth, scenario) == psds(case.scores, case.truth, scenario)
+    assert plain(psds(scores, truth, scenario)) == plain(psds(case.scores, case.truth, scenario))
 
 
 @settings(max_examples=50, deadline=None)
@@ -178,7 +182,7 @@ def test_without_spread_it_is_the_mean_of_single_labels(case: Case, chosen: PSDS
 def test_a_monotone_transform_of_the_scores_changes_nothing(case: Case, chosen: PSDSSettings) -> None:
     bent = {file: Scores(item.values**3 * 0.5 + 0.25, LABELS) for file, item in case.scores.items()}
 
-    assert psds(bent, case.truth, chosen) == psds(case.scores, case.truth, chosen)
+    assert plain(psds(bent, case.truth, chosen)) == plain(psds(case.scores, case.truth, chosen))
 
 
 @settings(max_examples=50, deadline=None)
@@ -205,3 +209,25 @@ def test_a_perfect_system_scores_one(case: Case, scenario: PSDSSettings) -> None
 
     assert result.value == 1.0
     assert set(result.per_label.values()) == {1.0}
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=cases(), chosen=any_settings, counts=st.lists(st.integers(0, 3), min_size=4, max_size=4))
+def test_a_resample_is_the_corpus_with_recordings_repeated(
+    case: Case, chosen: PSDSSettings, counts: list[int]
+) -> None:
+    weights = np.array([counts[: len(case.scores)], [1] * len(case.scores)])
+    copies = [(f, f"{f}#{n}") for f, k in zip(sorted(case.scores), weights[0], strict=True) for n in range(k)]
+    scores = {copy: case.scores[file] for file, copy in copies}
+    truth = {copy: case.truth.get(file, []) for file, copy in copies}
+
+    result = psds(case.scores, case.truth, chosen, weights=weights)
+
+    assert result.samples[1] == pytest.approx(result.value, abs=1e-12)
+    assert result.macro_samples[1] == pytest.approx(result.macro, abs=1e-12)
+    if any(truth.values()):
+        repeated = psds(scores, truth, chosen)
+        assert result.samples[0] == pytest.approx(repeated.value, abs=1e-12)
+        assert result.macro_samples[0] == pytest.approx(repeated.macro, abs=1e-12)
+    else:
+        assert np.isnan(result.samples[0])
