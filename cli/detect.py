@@ -5,13 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peaframe import formats
-from peaframe.cli.options import add_event_arguments, add_listening_arguments, event_options, event_summary
+from peaframe.calibration import Calibration
+from peaframe.cli.options import (
+    add_event_arguments,
+    add_listening_arguments,
+    check_inputs,
+    event_options,
+    event_summary,
+)
 from peaframe.cli.output import check_destinations, print_text, table
 from peaframe.errors import OptionError
+from peaframe.events import EventOptions
 from peaframe.files import atomic_path
 
 if TYPE_CHECKING:
@@ -24,6 +33,7 @@ examples:
   peaframe detect film.mkv speech music --start 60 --end 120 --format csv --output film.csv
   peaframe detect street.wav "dog barking" siren --threshold 0.5 --threshold "dog barking=0.7"
   peaframe detect street.wav siren --scores street.npz --plot street.png
+  peaframe detect street.wav "dog barking" siren --calibration mine.json
 
 Results go to standard output (or to --output), one line about model, settings and speed to standard error.
 """
@@ -36,8 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("queries", nargs="+", metavar="QUERY", help='a sound in words, such as "dog barking"')
     add_listening_arguments(parser)
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE.json",
+        help="scores and settings fitted by `calibrate`, for the queries it knows",
+    )
     add_event_arguments(
-        parser.add_argument_group("how scores become events (default: the model's own settings)")
+        parser.add_argument_group(
+            "how scores become events (default: the calibration's, or else the model's own settings)"
+        )
     )
     results = parser.add_argument_group("results")
     kinds = ("table", *formats.names())
@@ -71,23 +89,40 @@ def run(args: argparse.Namespace) -> None:
     if chosen is None:
         chosen = "table" if args.output is None else formats.for_path(args.output)
     queries = list(dict.fromkeys(query.strip() for query in args.queries))
+    check_inputs({"calibration": args.calibration}, output=args.output, scores=args.scores, plot=args.plot)
     check_destinations(args.recording, output=args.output, scores=args.scores, plot=args.plot)
     _check_recording(args)
+    calibration = None if args.calibration is None else Calibration.load(args.calibration)
     if args.plot is not None:
         from peaframe.infer.plot import save_plot  # says so if matplotlib is missing
     from peaframe.infer.detector import load
 
     detector = load(args.model, args.device, args.precision)
-    options = event_options(detector.model.event_options, args, queries)
+    base: EventOptions | Mapping[str, EventOptions] = detector.model.event_options
+    if calibration is not None:
+        calibration.check_model(detector.model.name)
+        base = calibration.options(queries, detector.model.event_options)
+    options = event_options(base, args, queries)
     began = time.perf_counter()
-    found = detector.detect(args.recording, queries, options, start=args.start, end=args.end, progress=True)
+    found = detector.detect(
+        args.recording,
+        queries,
+        options,
+        calibration=calibration,
+        start=args.start,
+        end=args.end,
+        progress=True,
+    )
     seconds = time.perf_counter() - began
     if args.scores is not None:
         found.scores.save(args.scores)
     if args.plot is not None:
         save_plot(found, args.recording, args.plot)
     _write_events(found, chosen, args.output)
-    print(_summary(found, event_summary(options), seconds), file=sys.stderr)
+    how = event_summary(options)
+    if calibration is not None:
+        how += f", {len(found.settings['calibrated'])} of {len(queries)} queries calibrated"
+    print(_summary(found, how, seconds), file=sys.stderr)
 
 
 def _check_recording(args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from peaframe.eval.collar import T_COLLAR, collar_counts
 from peaframe.eval.corpus import Corpus, FrameScores, align
 from peaframe.eval.counts import Counts
 from peaframe.eval.matching import groups, largest_matching
-from peaframe.eval.thresholds import Detections, Onsets, Strip, last_of_ties
+from peaframe.eval.thresholds import Changes, Detections, Strip, Sweep, last_of_ties, onset_changes
 from peaframe.events import Event
 
 __all__ = ["best_thresholds", "collar_best", "events_at"]
@@ -20,6 +20,8 @@ __all__ = ["best_thresholds", "collar_best", "events_at"]
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Ints = NDArray[np.intp]
+
+_FOUND, _HIT = -2, -1
 
 
 def events_at(scores: FrameScores, thresholds: float | Mapping[str, float]) -> list[Event]:
@@ -100,31 +102,30 @@ def best_thresholds(
 def _best(corpus: Corpus, label: str, t_collar: float, percentage_of_length: float) -> tuple[float, float]:
     """The best threshold of all, in the middle between the scores around it, and its F-score."""
     column = corpus.column(label)
-    onsets = Onsets(Strip.of(column, corpus.frames, corpus.edges))
-    own = np.array(corpus.files_with[label], dtype=np.intp)
     inside = np.zeros(len(corpus.files), dtype=np.bool_)
-    inside[own] = True
+    inside[corpus.files_with[label]] = True
     strip = Strip.of(
         column[np.repeat(inside, corpus.frames)],
         corpus.frames[inside],
         corpus.edges[np.repeat(inside, corpus.frames + 1)],
     )
-    spans = [corpus.truth[file][label] for file in own.tolist()]
+    spans = [corpus.truth[file][label] for file in corpus.files_with[label]]
     found = Detections.of(strip)
     event, detection = _fitting(strip, spans, found, t_collar, percentage_of_length)
     thresholds, steps = _changes(event, detection, found)
     if not len(thresholds):
         return float(column.max(initial=0.0)), 0.0
-    order = np.argsort(-thresholds, kind="stable")
-    last = last_of_ties(thresholds[order])
-    marks = thresholds[order][last]
-    hits = np.cumsum(steps[order])[last]
-    fewest = onsets.fewest(marks)
-    total = sum(map(len, spans)) + fewest
-    f = 2 * hits / total
+    nobody = np.zeros(len(thresholds), dtype=np.intp)
+    everywhere = Strip.of(column, corpus.frames, corpus.edges)
+    sweep = Sweep([onset_changes(everywhere, _FOUND), Changes(_HIT, thresholds, steps, nobody)])
+    f = 2 * sweep.counts(_HIT) / (sum(map(len, spans)) + sweep.counts(_FOUND))
     best = int(np.argmax(f))
-    lower = marks[best + 1] if best + 1 < len(marks) else -np.float32(np.inf)
-    return onsets.between(lower, marks[best], fewest[best]), float(f[best])
+    upper = float(sweep.marks[best])
+    if best + 1 == len(sweep.marks):
+        return float(np.nextafter(sweep.marks[best], -np.float32(np.inf))), float(f[best])
+    lower = float(sweep.marks[best + 1])
+    middle = lower + (upper - lower) / 2
+    return middle if np.float32(middle) < sweep.marks[best] else lower, float(f[best])
 
 
 def _fitting(

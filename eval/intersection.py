@@ -174,11 +174,15 @@ class CrossTruth:
         return cls(labels, (at, name, length), np.array(files, dtype=np.intp), frames, slots)
 
     def costs(self, own: str, weights: Floats | None = None) -> Floats:
-        """What a cross-trigger of each label adds to the mean over the labels but `own`, (labels,)."""
+        """What a cross-trigger of each label adds to the mean over the labels but `own`, (labels,).
+
+        Labels that do not happen, as the recordings are weighted, are not there.
+        """
         at, name, length = self.hours
         hours = np.bincount(name, length if weights is None else length * weights[at], len(self.labels))
         costs = np.zeros(len(self.labels))
-        np.divide(1.0, hours * max(len(self.labels) - 1, 1), out=costs, where=hours > 0)
+        others = max(int(np.sum(hours > 0)) - 1, 1)
+        np.divide(1.0, hours * others, out=costs, where=hours > 0)
         costs[self.labels.index(own)] = 0
         return costs
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from peaframe.eval.corpus import Corpus
 from peaframe.eval.intersection import CrossTruth, true_positive_changes, truth_at_edges
-from peaframe.eval.thresholds import Detections, Onsets, Strip, last_of_ties
+from peaframe.eval.thresholds import Changes, Detections, Strip, Sweep, onset_changes
 
 __all__ = ["Roc", "Tally", "staircase"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-_RELEVANT, _TRUE, _CROSS = -2, -1, 0  # what a change is of; from 0 on, the label of a cross-trigger
+_FALSE, _TRUE = -2, -1  # kinds of changes; from 0 on, cross-triggers of each label
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,14 @@ class Roc:
 
 @dataclass(frozen=True)
 class Tally:
-    """What is gained and lost in one label's counts as the threshold sinks.
+    """One label's counts at every threshold.
 
     Attributes:
-        onsets: All its detections.
-        thresholds: (changes,) falling.
-        kinds: (changes,) what changes: relevant detections, true positives, cross-triggers of which label.
-        steps: (changes,) by how much.
-        recordings: (changes,) in which recording.
+        sweep: What is gained and lost as the threshold sinks: true and false positives and cross-triggers.
         events: (recordings,) how many true events each recording has.
     """
 
-    onsets: Onsets
-    thresholds: NDArray[np.float32]
-    kinds: Ints
-    steps: Floats
-    recordings: Ints
+    sweep: Sweep
     events: Floats
 
     @classmethod
@@ -68,7 +60,6 @@ class Tally:
         cross: CrossTruth | None = None,
         *,
         present_only: bool = False,
-        by_recording: bool = False,
     ) -> Tally:
         """Count one label's detections at every threshold.
 
@@ -80,7 +71,6 @@ class Tally:
             cttc: Share of a false positive that another label's events must cover.
             cross: All labels' events, if cross-triggers count.
             present_only: Take the scores of recordings without the label for 0.
-            by_recording: Prepare for weights of recordings.
         """
         column = corpus.column(label)
         own = np.zeros(len(corpus.files), dtype=np.bool_)
@@ -98,31 +88,24 @@ class Tally:
         here = truth_at_edges(strip, spans)
         found = Detections.of(strip)
         relevant = found.where(here.covers(found, dtc))
-        parts = list(_lives(relevant, np.ones(len(relevant.high)), places[strip.recording(relevant.start)]))
-        kinds = [np.full(len(part[0]), _RELEVANT, dtype=np.intp) for part in parts]
+        changes = [onset_changes(everywhere, _FALSE)]
+        changes += _lives(relevant, _FALSE, -1, places[strip.recording(relevant.start)])
         thresholds, steps, events = true_positive_changes(here, relevant, gtc)
         counts = np.array([len(span) for span in spans], dtype=np.intp)
-        parts.append((thresholds, steps.astype(np.float64), np.repeat(places, counts)[events]))
-        kinds.append(np.full(len(thresholds), _TRUE, dtype=np.intp))
+        changes.append(Changes(_TRUE, thresholds, steps, np.repeat(places, counts)[events]))
         if cross is not None and cttc is not None:
             crossing, others, files = cross.triggers(corpus, column, label, dtc, cttc)
-            for sign in (1.0, -1.0):
-                alive = slice(None) if sign > 0 else np.isfinite(crossing.low)
-                at = (crossing.high if sign > 0 else crossing.low)[alive]
-                parts.append((at, np.full(len(at), sign), files[alive]))
-                kinds.append(others[alive] + _CROSS)
-        falling = np.concatenate([part[0] for part in parts])
-        order = np.argsort(-falling, kind="stable")
+            for other in np.unique(others).tolist():
+                its = others == other
+                changes += _lives(crossing.where(its), other, 1, files[its])
         per_file = np.zeros(len(corpus.files))
         per_file[places] = counts
-        return cls(
-            Onsets(everywhere, by_recording),
-            falling[order],
-            np.concatenate(kinds)[order],
-            np.concatenate([part[1] for part in parts])[order],
-            np.concatenate([part[2] for part in parts])[order],
-            per_file,
-        )
+        return cls(Sweep(changes), per_file)
+
+    @cached_property
+    def _steps(self) -> Ints:
+        """Where the number of true positives changes, which is where steps of the staircase may begin."""
+        return self.sweep.places(_TRUE)
 
     def roc(self, hours: float, costs: Floats | None = None, weights: Floats | None = None) -> Roc:
         """The staircase of operating points.
@@ -132,28 +115,25 @@ class Tally:
             costs: (labels,) what a cross-trigger of each adds to the effective false positive rate.
             weights: (recordings,) how often each recording counts; once by default.
         """
-        steps = self.steps if weights is None else self.steps * weights[self.recordings]
-        last = last_of_ties(self.thresholds)
-        marks = self.thresholds[last]
-        relevant = np.cumsum(np.where(self.kinds == _RELEVANT, steps, 0.0))[last]
-        true = np.cumsum(np.where(self.kinds == _TRUE, steps, 0.0))[last]
-        rate = (self.onsets.fewest(marks, weights) - relevant) / hours
-        if costs is not None:
-            prices = np.where(self.kinds >= _CROSS, costs[np.maximum(self.kinds, 0)], 0.0)
-            rate = rate + np.cumsum(steps * prices)[last]
         events = float(self.events.sum() if weights is None else self.events @ weights)
-        if not events:
+        if not events or not len(self._steps):
             return Roc(np.zeros(0), np.zeros(0))
-        return staircase(np.maximum(rate, 0.0), true / events)
+        rate = self.sweep.counts(_FALSE, weights) / hours
+        if costs is not None:
+            rate = rate + self.sweep.costs(costs, weights)
+        best = np.minimum.reduceat(rate, self._steps)
+        hits = self.sweep.counts(_TRUE, weights)[self._steps] / events
+        return staircase(np.maximum(best, 0.0), hits)
 
 
-def _lives(
-    found: Detections, weights: Floats, recordings: Ints
-) -> Iterator[tuple[NDArray[np.float32], Floats, Ints]]:
+def _lives(found: Detections, kind: int, gain: int, recordings: Ints) -> list[Changes]:
     """Changes by detections that come to life at one threshold and end at a lower one."""
     mortal = np.isfinite(found.low)
-    yield found.high, weights, recordings
-    yield found.low[mortal], -weights[mortal], recordings[mortal]
+    ones = np.full(len(found.high), gain, dtype=np.int8)
+    return [
+        Changes(kind, found.high, ones, recordings),
+        Changes(kind, found.low[mortal], -ones[mortal], recordings[mortal]),
+    ]
 
 
 def staircase(rate: Floats, hits: Floats) -> Roc:

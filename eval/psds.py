@@ -158,7 +158,6 @@ def psds(
             settings.cttc,
             cross,
             present_only=present_only,
-            by_recording=len(rows) > 0,
         )
         costs = None if cross is None else settings.alpha_ct * cross.costs(label)
         rocs[label] = tally.roc(hours, costs)

@@ -72,6 +72,11 @@ class ScoreStore(Mapping[str, ScoreTable]):
         """What is scored, in the order of the first recording."""
         return self._labels
 
+    @property
+    def frames(self) -> int:
+        """How many frames all recordings have together."""
+        return sum(frames for _, frames in self._blocks)
+
     def edges(self, name: str) -> NDArray[np.float64]:
         """Frame edges of a recording in seconds, (frames + 1,)."""
         return self._edges[name]

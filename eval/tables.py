@@ -1,7 +1,7 @@
 """Score tables: one tab-separated file for each recording, as sed_scores_eval reads and writes them.
 
 A table begins with a line `onset offset label label ...`; every further line is a frame, each offset the next
-line's onset. The file's name without `.tsv` is the recording's. Source: https://github.com/fgnt/sed_scores_eval.
+line's onset. The file's path in its folder, without `.tsv`, is the recording's name. Source: https://github.com/fgnt/sed_scores_eval.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ScoreTable:
 
 
 def table_paths(folder: str | Path) -> dict[str, Path]:
-    """The score tables of a folder, by recording, in the order of their names.
+    """The score tables of a folder and of those inside it, by recording, in the order of their names.
 
     Raises:
         FormatError: No such folder, or no table in it.
@@ -90,7 +90,9 @@ def table_paths(folder: str | Path) -> dict[str, Path]:
         raise FormatError(
             f"{root}: no such folder; expected one with a score table (.tsv) for each recording"
         )
-    paths = {path.name.removesuffix(SUFFIX): path for path in root.glob(f"*{SUFFIX}")}
+    paths = {
+        path.relative_to(root).as_posix().removesuffix(SUFFIX): path for path in root.rglob(f"*{SUFFIX}")
+    }
     if not paths:
         raise FormatError(f"{root}: holds no .tsv files; expected a score table for each recording")
     return {name: paths[name] for name in sorted(paths)}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Detections", "Onsets", "Strip", "last_of_ties"]
+__all__ = ["Changes", "Detections", "Strip", "Sweep", "last_of_ties", "onset_changes"]
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -86,87 +86,101 @@ class Detections:
         return Detections(self.start[keep], self.end[keep], self.high[keep], self.low[keep])
 
 
-class Onsets:
-    """How many detections there are under each threshold: scores that rise, seen from below.
+@dataclass(frozen=True)
+class Changes:
+    """Something that is gained or lost as a threshold sinks under scores; all arrays (changes,).
 
-    A rise from d to b is the onset of a detection for thresholds in [d, b), of one more until the next rise.
+    Attributes:
+        kind: What it is.
+        thresholds: Under which scores.
+        steps: How much is gained, or lost if negative.
+        recordings: In which recordings.
     """
 
-    def __init__(self, strip: Strip, by_recording: bool = False) -> None:
-        """Sort the rises of a strip.
+    kind: int
+    thresholds: NDArray[np.float32]
+    steps: NDArray[np.generic]
+    recordings: Ints
+
+
+def onset_changes(strip: Strip, kind: int) -> Changes:
+    """How the number of detections changes: each rise of scores from d to b is an onset in [d, b)."""
+    rises = np.flatnonzero(strip.values[1:] > strip.values[:-1])
+    births, deaths = strip.values[rises + 1], strip.values[rises]
+    mortal = np.isfinite(deaths)
+    owner = strip.recording(rises)
+    steps = np.ones(len(rises) + int(mortal.sum()), dtype=np.int8)
+    steps[len(rises) :] = -1
+    return Changes(
+        kind, np.concatenate((births, deaths[mortal])), steps, np.concatenate((owner, owner[mortal]))
+    )
+
+
+class Sweep:
+    """All changes in the order of a threshold that sinks from over all scores to under all.
+
+    Attributes:
+        marks: (marks,) distinct thresholds, falling; counts "at" a mark hold just under it.
+    """
+
+    def __init__(self, changes: Sequence[Changes]) -> None:
+        """Put changes in order."""
+        thresholds = np.concatenate([part.thresholds for part in changes])
+        # Nothing is asked between changes of one threshold, so their order does not matter.
+        order = np.argsort(-thresholds)
+        thresholds = thresholds[order]
+        last = last_of_ties(thresholds)
+        self.marks = thresholds[last]
+        self._last = np.flatnonzero(last)
+        kinds = np.concatenate([np.full(len(part.steps), part.kind, dtype=np.int16) for part in changes])[
+            order
+        ]
+        steps = np.concatenate([np.asarray(part.steps, dtype=np.float64) for part in changes])[order]
+        owners = np.concatenate([part.recordings.astype(np.int32) for part in changes])[order]
+        # Apart: each kind under 0, and all others together.
+        self._parts: dict[int, _Part] = {}
+        for kind in {min(part.kind, 0) for part in changes}:
+            its = np.flatnonzero(kinds == kind if kind < 0 else kinds >= 0)
+            upto = np.searchsorted(its, self._last, side="right")
+            self._parts[kind] = _Part(its, upto, steps[its], owners[its], kinds[its])
+
+    def places(self, kind: int) -> Ints:
+        """The marks at which something of a kind under 0 changes, (n,) rising positions in `marks`."""
+        return np.unique(np.searchsorted(self._last, self._parts[kind].places))
+
+    def counts(self, kind: int, weights: Floats | None = None) -> Floats:
+        """How many of a kind under 0 there are at each mark, (marks,).
 
         Args:
-            strip: One label's scores.
-            by_recording: Also remember whose rise it is, so that recordings may be weighted.
-        """
-        rises = np.flatnonzero(strip.values[1:] > strip.values[:-1])
-        births, deaths = strip.values[rises + 1], strip.values[rises]
-        mortal = np.isfinite(deaths)
-        self._owners: tuple[Ints, Ints] | None = None
-        if by_recording:
-            owner = strip.recording(rises)
-            last, first = np.argsort(births, kind="stable"), np.argsort(deaths[mortal], kind="stable")
-            self._births, self._deaths = births[last], deaths[mortal][first]
-            self._owners = owner[last], owner[mortal][first]
-        else:
-            self._births, self._deaths = np.sort(births), np.sort(deaths[mortal])
-        self._born_at_deaths = np.searchsorted(self._births, self._deaths, side="left")
-
-    def under(self, thresholds: Singles, weights: Floats | None = None) -> Floats:
-        """Detections just under each threshold, (n,); `weights` counts recordings so often, (recordings,)."""
-        born, died = self._above(weights)
-        births = np.searchsorted(self._births, thresholds, side="left")
-        deaths = np.searchsorted(self._deaths, thresholds, side="left")
-        return born[births] - died[deaths]
-
-    def fewest(self, marks: Singles, weights: Floats | None = None) -> Floats:
-        """The fewest detections of any threshold in [marks[i + 1], marks[i]); the last range has no end.
-
-        Args:
-            marks: (n,) falling thresholds.
+            kind: Which.
             weights: (recordings,) how often each recording counts; once by default.
-
-        Returns:
-            (n,) detections.
         """
-        if not len(marks):
-            return np.zeros(0)
-        born, died = self._above(weights)
-        ends = np.searchsorted(self._deaths, marks, side="left")
-        starts = np.searchsorted(self._deaths, np.append(marks[1:], -np.float32(np.inf)), side="right")
-        at_deaths = np.append(born[self._born_at_deaths] - died[: len(self._deaths)], np.inf)
-        pairs = np.stack((starts, ends), axis=1)[::-1].ravel()  # rising
-        lowest = np.minimum.reduceat(at_deaths, np.minimum(pairs, len(at_deaths) - 1))[::2][::-1]
-        lowest = np.where(starts < ends, lowest, np.inf)
-        return np.minimum(lowest, self.under(marks, weights))
+        part = self._parts[kind]
+        return part.sums(part.steps if weights is None else part.steps * weights[part.owners])
 
-    def between(self, low: np.float32, high: np.float32, count: float) -> float:
-        """A threshold in [low, high) under which there are `count` detections, away from all scores if it can be."""
-        inside = self._deaths[(self._deaths > low) & (self._deaths < high)]
-        tops = np.append(np.unique(inside)[::-1], high)
-        top = tops[np.flatnonzero(self.under(tops) == count)[0]]
-        under = [x[x < top] for x in (self._births, self._deaths)]
-        bottom = max([low, *(x[-1] for x in under if len(x))])
-        if not np.isfinite(bottom):
-            return float(np.nextafter(top, -np.float32(np.inf)))
-        middle = float(bottom) + (float(top) - float(bottom)) / 2
-        return middle if np.float32(middle) < top else float(bottom)
-
-    def _above(self, weights: Floats | None) -> tuple[Floats, Floats]:
-        """For each sorted birth, and death, how many are not under it; and zero behind the last."""
-        if weights is None:
-            return np.arange(len(self._births), -1.0, -1.0), np.arange(len(self._deaths), -1.0, -1.0)
-        if self._owners is None:
-            raise ValueError("these onsets forgot their recordings")
-        born, died = (weights[owner] for owner in self._owners)
-        return _sums_from(born), _sums_from(died)
+    def costs(self, prices: Floats, weights: Floats | None = None) -> Floats:
+        """What all of the kinds from 0 on cost together at each mark, (marks,), at a price for each kind."""
+        if 0 not in self._parts:
+            return np.zeros(len(self.marks))
+        part = self._parts[0]
+        costs = part.steps * prices[part.kinds]
+        return part.sums(costs if weights is None else costs * weights[part.owners])
 
 
-def _sums_from(values: Floats) -> Floats:
-    """The sum of each element and all behind it, and zero at the end: (n,) -> (n + 1,)."""
-    sums = np.zeros(len(values) + 1)
-    sums[:-1] = np.cumsum(values[::-1])[::-1]
-    return sums
+@dataclass(frozen=True)
+class _Part:
+    """Changes of some kinds in order: where they stand among all, and how many there are up to each mark."""
+
+    places: Ints
+    upto: Ints
+    steps: Floats
+    owners: NDArray[np.int32]
+    kinds: NDArray[np.int16]
+
+    def sums(self, steps: Floats) -> Floats:
+        sums = np.zeros(len(steps) + 1)
+        np.cumsum(steps, out=sums[1:])
+        return sums[self.upto]
 
 
 def last_of_ties(*keys: NDArray[np.generic]) -> NDArray[np.bool_]:

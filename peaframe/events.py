@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peaframe import clock, spans
+from peaframe.boxes import BoxOptions, boxed_curve
 from peaframe.errors import OptionError
 from peaframe.scores import Scores
 
@@ -76,6 +77,8 @@ class EventOptions:
         median: Length of the median filter over the scores, at most a minute; rounded to whole frames and up
             to an odd number of them, so that under 0.06 s it does nothing. At both ends alike the scores are
             mirrored (c b a | a b c).
+        boxes: Cut the scores into boxes by change detection, each with its mean score (see `peaframe.boxes`), and
+            go on with these in place of the scores; None leaves them as they are.
         threshold: An event begins where the score is greater than this (compared in float32).
         low: The event keeps on while the score is greater than this; None means the threshold itself.
         merge_gap: Events of one label with at most this long a gap between them become one.
@@ -91,6 +94,7 @@ class EventOptions:
     median: float = 0.0
     min_duration: float = 0.0
     merge_gap: float = 0.0
+    boxes: BoxOptions | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
@@ -114,8 +118,9 @@ def events_from_scores(
 ) -> list[Event]:
     """Find the events in the scores.
 
-    Each label by itself: median filter, threshold (with hysteresis if `low` is set), merge gaps, drop what is
-    too short. Events of one label never overlap or touch. An event's score is its highest filtered score.
+    Each label by itself: median filter, boxes if asked for, threshold (with hysteresis if `low` is set), merge
+    gaps, drop what is too short. Events of one label never overlap or touch. An event's score is its highest
+    filtered score, which for a box is its confidence.
 
     Args:
         scores: Scores of shape (frames, labels).
@@ -131,13 +136,8 @@ def events_from_scores(
     edges = scores.edges
     events: list[Event] = []
     for label in scores.labels:
-        if isinstance(options, EventOptions):
-            chosen = options
-        elif label in options:
-            chosen = options[label]
-        else:
-            raise OptionError(f"no event options for {label!r}; give one set for all labels, or one for each")
-        curve = spans.median_filter(scores[label], _median_frames(chosen.median))
+        chosen = _chosen(options, label)
+        curve = _filtered(scores[label], chosen)
         onsets, offsets = spans.find_spans(
             curve,
             threshold=chosen.threshold,
@@ -151,6 +151,35 @@ def events_from_scores(
         ):
             events.append(Event(onset, offset, label, peak))
     return sorted(events, key=Event._order)
+
+
+def boxes_from_scores(scores: Scores, options: BoxOptions | Mapping[str, BoxOptions]) -> list[Event]:
+    """All boxes in the scores, each with its confidence as its score; see `peaframe.boxes`.
+
+    Those with a confidence greater than a threshold are the events of `events_from_scores` with that threshold and
+    these boxes among its options.
+
+    Raises:
+        OptionError: A mapping that lacks a label of the scores.
+    """
+    if isinstance(options, BoxOptions):
+        return events_from_scores(scores, EventOptions(threshold=0.0, boxes=options))
+    every = {label: EventOptions(threshold=0.0, boxes=chosen) for label, chosen in options.items()}
+    return events_from_scores(scores, every)
+
+
+def filtered_scores(scores: Scores, options: EventOptions | Mapping[str, EventOptions]) -> Scores:
+    """The scores that `events_from_scores` compares with the threshold: median-filtered, and boxed if asked for.
+
+    Metrics over all thresholds, such as PSDS, judge filters by them.
+
+    Raises:
+        OptionError: The mapping lacks a label of the scores.
+    """
+    values = np.empty_like(scores.values)
+    for column, label in enumerate(scores.labels):
+        values[:, column] = _filtered(scores.values[:, column], _chosen(options, label))
+    return Scores(values, scores.labels, scores.start, scores.duration, scores.meta)
 
 
 def activity(
@@ -202,6 +231,19 @@ def merge_events(events: Iterable[Event]) -> list[Event]:
             latest[event.label] = len(merged)
             merged.append(event)
     return sorted(merged)
+
+
+def _chosen(options: EventOptions | Mapping[str, EventOptions], label: str) -> EventOptions:
+    if isinstance(options, EventOptions):
+        return options
+    if label in options:
+        return options[label]
+    raise OptionError(f"no event options for {label!r}; give one set for all labels, or one for each")
+
+
+def _filtered(curve: NDArray[np.float32], options: EventOptions) -> NDArray[np.float32]:
+    smooth = spans.median_filter(curve, _median_frames(options.median))
+    return smooth if options.boxes is None else boxed_curve(smooth, options.boxes)
 
 
 def _touches(earlier: Event, later: Event) -> bool:

@@ -24,6 +24,8 @@ FLOORS = {
     "archive": 0,
     "scores": 0,
     "audio": 0,
+    "boxes": 0,
+    "calibration": 0,
     "files": 0,
     "formats": 0,
     "codec": 1,

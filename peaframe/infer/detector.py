@@ -17,6 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from peaframe import audio, formats
+from peaframe.calibration import Calibration
 from peaframe.clock import (
     HOP_SAMPLES,
     frame_at,
@@ -113,6 +114,7 @@ class Detector:
         queries: Sequence[str],
         options: Options | None = None,
         *,
+        calibration: Calibration | None = None,
         start: float | None = None,
         end: float | None = None,
         progress: bool = False,
@@ -122,7 +124,9 @@ class Detector:
         Args:
             source: an audio or video file, mono samples (samples,) at 48 kHz, or a `.npz` file of embeddings.
             queries: descriptions such as "dog barking"; a repeated one counts once.
-            options: how scores become events, for all queries or by query; None takes the model's own.
+            options: how scores become events, for all queries or by query; None takes the calibration's, and the
+                model's own for queries it does not know.
+            calibration: what was fitted for this model; scores of queries it knows are calibrated.
             start: where to begin, in seconds; times in the result still count from the recording's start.
             end: where to stop, in seconds.
             progress: show a bar on stderr if that is a terminal.
@@ -133,13 +137,19 @@ class Detector:
         Raises:
             AudioError: the recording cannot be read, or has no sound in that range.
             ModelError: a query is empty or too long.
-            OptionError: no queries, or a query without options.
+            OptionError: no queries, a query without options, or a calibration of another model.
         """
         words = _checked(queries)
         chosen = self.model.event_options if options is None else options
+        if calibration is not None:
+            calibration.check_model(self.model.name)
+            if options is None:
+                chosen = calibration.options(words, self.model.event_options)
         if isinstance(chosen, Mapping) and (missing := [word for word in words if word not in chosen]):
             raise OptionError(f"no event options for {missing[0]!r}; expected some for every query")
         scores = self.score(source, words, start=start, end=end, progress=progress)
+        if calibration is not None:
+            scores = calibration.apply(scores)
         settings = {
             "peaframe": __version__,
             "model": self.model.name,
@@ -148,6 +158,7 @@ class Detector:
             "products": str(self.model.products).removeprefix("torch."),
             "queries": words,
             "options": _plain(chosen),
+            "calibrated": [] if calibration is None else calibration.known(words),
             "window_frames": self.window_frames,
             "overlap_frames": self.overlap_frames,
         }

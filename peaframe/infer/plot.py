@@ -128,7 +128,7 @@ def _draw_scores(axes: Axes, detection: Detection, colours: Mapping[str, str]) -
     width = 1.5 if len(times) < _MAX_POINTS / 2 else 0.8
     for label, curve in zip(scores.labels, curves.T, strict=True):
         axes.plot(times, curve, color=colours[label], linewidth=width)
-    by_query = any(isinstance(value, Mapping) for value in options.values())
+    by_query = isinstance(next(iter(options.values())), Mapping)
     own = {label: (options[label] if by_query else options)["threshold"] for label in scores.labels}
     shared = len(set(own.values())) == 1
     for label, threshold in own.items():

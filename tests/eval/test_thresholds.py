@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peaframe.eval.thresholds import Detections, Onsets, Strip
+from peaframe.eval.thresholds import Detections, Strip, Sweep, onset_changes
 
 curves = st.lists(st.lists(st.integers(0, 6), max_size=40), min_size=1, max_size=4)
 
@@ -36,31 +36,22 @@ def test_all_detections_of_all_thresholds_are_found_at_once(levels: list[list[in
         assert len(alive.high) == len(expected)
 
 
-@given(curves, st.lists(st.integers(0, 3), min_size=4, max_size=4), st.sets(st.integers(0, 7), min_size=1))
-def test_onsets_are_counted_under_and_between_thresholds(
-    levels: list[list[int]], counts: list[int], marks: set[int]
-) -> None:
+@given(curves, st.lists(st.integers(0, 3), min_size=4, max_size=4))
+def test_onsets_are_counted_under_every_threshold(levels: list[list[int]], counts: list[int]) -> None:
     strip = lay(levels)
+    sweep = Sweep([onset_changes(strip, -3), onset_changes(strip, 5)])
+
+    # Scores are whole eighths: just under mark v is the threshold v - 1.
+    marks = (sweep.marks * 8).astype(int).tolist()
+    assert marks == sorted(marks, reverse=True)
+    found = np.array([[len(by_thresholding(curve, mark - 1)) for curve in levels] for mark in marks])
+    found = found.reshape(len(marks), len(levels))
+    assert sweep.counts(-3).tolist() == found.sum(axis=1).tolist()
     weights = np.array(counts[: len(levels)], dtype=np.float64)
-    falling = sorted(marks, reverse=True)
-    thresholds = np.array(falling, dtype=np.float32) / 8
-
-    def detections(threshold: int, weighted: bool) -> float:
-        found = [len(by_thresholding(curve, threshold)) for curve in levels]
-        return float(weights @ found) if weighted else float(sum(found))
-
-    for weighted in (False, True):
-        onsets = Onsets(strip, by_recording=weighted)
-        chosen = weights if weighted else None
-        # Scores are whole eighths: just under mark v is the threshold v - 1, and so on down to the next mark.
-        expected = [detections(v - 1, weighted) for v in falling]
-        assert onsets.under(thresholds, chosen).tolist() == expected
-        ends = [*falling[1:], -1]
-        lowest = [
-            min(detections(t, weighted) for t in range(v - 1, min(end - 1, v - 2), -1))
-            for v, end in zip(falling, ends, strict=True)
-        ]
-        assert onsets.fewest(thresholds, chosen).tolist() == lowest
+    assert sweep.counts(-3, weights).tolist() == (found @ weights).tolist()
+    prices = np.array([0, 0, 0, 0, 0, 0.5])
+    assert sweep.costs(prices, weights).tolist() == (found @ weights / 2).tolist()
+    assert sweep.places(-3).tolist() == list(range(len(marks)))
 
 
 def test_long_ramps_are_quick() -> None:

@@ -1,0 +1,199 @@
+"""Score what any system made: score tables, or lists of detected events, against a table of true events."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from peaframe.errors import FormatError, OptionError
+from peaframe.eval.benchmarks.annotations import Annotations, read_durations, read_events
+from peaframe.eval.collar_scores import events_at
+from peaframe.eval.operating_points import psds_of_points
+from peaframe.eval.psds import PSDS1, PSDS2
+from peaframe.eval.store import ScoreStore
+from peaframe.eval.suite import evaluate
+from peaframe.eval.tables import table_paths
+from peaframe.events import Event
+from peaframe.version import __version__
+
+__all__ = ["score_events", "score_tables"]
+
+Events = dict[str, list[Event]]
+
+
+def score_tables(
+    scores: Path,
+    reference: Path,
+    durations: Path,
+    threshold: float = 0.5,
+    *,
+    resamples: int | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Score a folder of score tables.
+
+    Args:
+        scores: The folder; a table for each recording of `durations`.
+        reference: Table of true events.
+        durations: Table of the recordings that are scored and their seconds.
+        threshold: Where events begin, for the metrics that need events.
+        resamples: As for `evaluate`.
+        progress: Show a bar on stderr if that is a terminal.
+
+    Returns:
+        The document of `evaluate`, with what a report wants to know besides.
+
+    Raises:
+        FormatError: A table cannot be read; with file and line.
+        OptionError: Recordings are in one of the three only, or labels do not fit.
+    """
+    if not math.isfinite(threshold):
+        raise OptionError(f"got the threshold {threshold}; expected a finite number")
+    seconds = _durations(durations)
+    truth, notes = _read(reference, seconds)
+    _same(truth, seconds, reference, durations)
+    _same(table_paths(scores), seconds, scores, durations)
+    if lacking := sorted(set(seconds) - set(table_paths(scores))):
+        raise OptionError(
+            f"{durations}: {lacking[0]!r} and {len(lacking) - 1} more recordings have no table in {scores}; score all, "
+            "or leave them out of the durations and the true events"
+        )
+    began = time.perf_counter()
+    store = ScoreStore.read(scores)
+    found = {name: events_at(store[name], threshold) for name in store}
+    document = evaluate(truth, seconds, found, store, resamples=resamples, progress=progress)
+    document["settings"]["threshold"] = threshold
+    return _finished(document, notes, f"{scores.name}, {len(seconds)} recordings", began)
+
+
+def score_events(
+    reference: Path,
+    estimated: Path,
+    durations: Path | None = None,
+    *,
+    resamples: int | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Score a table of detected events, or a folder of such tables, one for each operating point.
+
+    Args:
+        reference: Table of true events.
+        estimated: Table of detected events; of a folder, PSDS is taken over its tables, and needs `durations`.
+        durations: Table of the recordings that are scored and their seconds; without it they are those that
+            either table names, each up to its last event.
+        resamples: As for `evaluate`.
+        progress: Show a bar on stderr if that is a terminal.
+
+    Raises:
+        FormatError: A table cannot be read; with file and line.
+        OptionError: Recordings that `durations` does not name.
+    """
+    seconds = None if durations is None else _durations(durations)
+    truth, notes = _read(reference, seconds)
+    if estimated.is_dir():
+        if seconds is None or durations is None:
+            raise OptionError(f"{estimated}: is a folder of operating points, whose PSDS needs --durations")
+        _same(truth, seconds, reference, durations)
+        return _points(truth, seconds, estimated, durations, notes)
+    found, more = _read(estimated, seconds, detected=True)
+    notes += more
+    if seconds is None or durations is None:
+        seconds = {
+            name: max((e.offset for e in (*truth.get(name, ()), *found.get(name, ()))), default=1.0)
+            for name in {*truth, *found}
+        }
+        notes.append("hours count each recording up to its last event, for want of --durations")
+        for one, other, what in ((truth, found, "true events"), (found, truth, "detections")):
+            if only := sorted(set(one) - set(other)):
+                notes.append(f"recordings in the table of {what} only: {len(only)}, first {only[0]!r}")
+    else:
+        _same(truth, seconds, reference, durations)
+        _same(found, seconds, estimated, durations)
+    began = time.perf_counter()
+    document = evaluate(truth, seconds, found, resamples=resamples, progress=progress)
+    return _finished(document, notes, f"{estimated.name}, {len(seconds)} recordings", began)
+
+
+def _points(
+    truth: Events, seconds: dict[str, float], folder: Path, durations: Path, notes: list[str]
+) -> dict[str, Any]:
+    paths = sorted(path for path in folder.glob("*.tsv") if not path.name.startswith("."))
+    if not paths:
+        raise FormatError(
+            f"{folder}: holds no .tsv files; expected a table of events for each operating point"
+        )
+    points = []
+    for path in paths:
+        found, more = _read(path, seconds, detected=True)
+        _same(found, seconds, path, durations)
+        points.append(found)
+        notes += [f"{path.name}: {note}" for note in more]
+    began = time.perf_counter()
+    one, two = (psds_of_points(points, truth, seconds, settings) for settings in (PSDS1, PSDS2))
+    values = {"psds1": one.value, "psds1_a": one.macro, "psds2": two.value, "psds2_a": two.macro}
+    document: dict[str, Any] = {
+        "recordings": len(seconds),
+        "hours": one.hours,
+        "events": sum(map(len, truth.values())),
+        "metrics": {key: {"value": value, "low": None, "high": None} for key, value in values.items()},
+        "per_label": {
+            label: {"psds1": one.per_label[label], "psds2": two.per_label[label]} for label in one.per_label
+        },
+        "unscored": list(one.unscored),
+        "curves": {
+            "psd_roc": {
+                "max_efpr": PSDS1.max_efpr,
+                "mean": {"efpr": one.curve.rate.tolist(), "etpr": one.curve.hits.tolist()},
+                "labels": {
+                    label: {"efpr": roc.rate.tolist(), "tpr": roc.hits.tolist()}
+                    for label, roc in one.curves.items()
+                },
+            }
+        },
+        "notes": [f"PSDS of {len(points)} operating points, which is at most that of all thresholds"],
+        "settings": {"operating points": len(points)},
+    }
+    return _finished(document, notes, f"{folder.name}, {len(points)} operating points", began)
+
+
+def _durations(path: Path) -> dict[str, float]:
+    seconds = read_durations(path)
+    if not seconds:
+        raise FormatError(f"{path}: names no recording; expected a line for each: filename, duration")
+    return seconds
+
+
+def _read(
+    path: Path, seconds: Mapping[str, float] | None, detected: bool = False
+) -> tuple[Events, list[str]]:
+    """Events by recording, and what was mended.
+
+    True events are cut at their recording's end; detections stay as they are, but for rows that are there twice.
+    """
+    annotations = Annotations()
+    read_events(path, annotations)
+    ends = {} if seconds is None or detected else seconds
+    return annotations.mended(ends, "detections" if detected else "true events")
+
+
+def _same(named: Mapping[str, Any], seconds: Mapping[str, float], path: Path, durations: Path) -> None:
+    if unknown := sorted(set(named) - set(seconds)):
+        raise OptionError(
+            f"{path}: {unknown[0]!r} and {len(unknown) - 1} more recordings are not in {durations}; name the seconds "
+            "of all that are scored"
+        )
+
+
+def _finished(document: dict[str, Any], notes: Sequence[str], title: str, began: float) -> dict[str, Any]:
+    document["notes"] = [*notes, *document["notes"]]
+    return document | {
+        "peaframe": __version__,
+        "title": title,
+        "benchmark": None,
+        "complete": True,
+        "missing": [],
+        "seconds": {"metrics": time.perf_counter() - began},
+    }

@@ -1,0 +1,253 @@
+"""Hear a benchmark's recordings with a model, resumably, and score what was heard.
+
+The folder it writes holds `scores/` (a score table for each recording, see `peaframe.eval.tables`), `run.json` (what
+made them), `events.tsv`, and the report. What is scored is what lies in `scores/`: a run that was stopped goes on
+behind the last whole table, and anybody may take the tables elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from peaframe import formats
+from peaframe.errors import AudioError, FormatError, OptionError
+from peaframe.eval.benchmarks import Benchmark, Recordings
+from peaframe.eval.benchmarks.audioset import NAMES, display_names, find_table
+from peaframe.eval.framed import FramedLabel, read_framed
+from peaframe.eval.report import save_report
+from peaframe.eval.store import ScoreStore
+from peaframe.eval.suite import evaluate
+from peaframe.eval.tables import SUFFIX, ScoreTable, read_table, write_table
+from peaframe.events import Event, EventOptions, events_from_scores, filtered_scores
+from peaframe.files import atomic_path
+from peaframe.scores import Scores
+from peaframe.version import __version__
+
+if TYPE_CHECKING:
+    from peaframe.infer.detector import Detector
+
+__all__ = ["run_benchmark"]
+
+
+def run_benchmark(
+    benchmark: Benchmark,
+    data: Path,
+    detector: Detector,
+    output: Path,
+    *,
+    allow_missing: bool = False,
+    overwrite: bool = False,
+    resamples: int | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Run a benchmark and write its report.
+
+    Args:
+        benchmark: One of `peaframe.eval.benchmarks`.
+        data: The corpus.
+        detector: What hears it.
+        output: The folder to write; one that holds the same run goes on where that stopped.
+        allow_missing: Score what is there where recordings are missing; the report says PARTIAL.
+        overwrite: Hear everything again, whatever the folder holds.
+        resamples: As for `evaluate`.
+        progress: Show bars on stderr if that is a terminal.
+
+    Returns:
+        The document that `metrics.json` holds.
+
+    Raises:
+        FormatError: The corpus cannot be read, or a file cannot be written.
+        OptionError: Recordings are missing, or the folder holds another run.
+        AudioError: A recording cannot be read.
+    """
+    recordings = benchmark.load(data)
+    missing = _check_whole(benchmark, recordings, data, allow_missing)
+    labels = benchmark.labels or tuple(sorted({e.label for own in recordings.truth.values() for e in own}))
+    prompts = {label: benchmark.prompts(label) for label in labels}
+    options = benchmark.events or detector.model.event_options
+    _claim(output, _made_by(benchmark, detector, prompts), overwrite)
+    began = time.perf_counter()
+    paths = _hear(recordings, detector, prompts, output / "scores", overwrite, progress)
+    heard = time.perf_counter() - began
+    found: dict[str, list[Event]] = {}
+    store = ScoreStore(_filtered(paths, options, found, progress))
+    formats.save(output / "events.tsv", {recordings.audio[name].name: own for name, own in found.items()})
+    framed = _framed(recordings, data)
+    document = evaluate(
+        recordings.truth,
+        recordings.durations,
+        found,
+        store,
+        labels=labels,
+        metrics=benchmark.metrics,
+        framed=framed,
+        resamples=resamples,
+        progress=progress,
+    )
+    document["notes"] = [*recordings.notes, *document["notes"]]
+    document["settings"] |= {
+        "event options": {k: v for k, v in dataclasses.asdict(options).items() if v is not None},
+        "queries": {label: list(words) for label, words in prompts.items()},
+        "several queries of a label": "mean of their probabilities",
+        "device": str(detector.device),
+        "window_frames": detector.window_frames,
+        "overlap_frames": detector.overlap_frames,
+        "products": str(detector.model.products).removeprefix("torch."),
+    }
+    document |= {
+        "peaframe": __version__,
+        "title": f"{benchmark.name}, {len(recordings.audio)} recordings",
+        "benchmark": benchmark.name,
+        "complete": not missing,
+        "missing": list(missing),
+        "model": detector.model.name,
+        "seconds": {"listening": heard, "metrics": time.perf_counter() - began - heard},
+    }
+    save_report(document, output)
+    return document
+
+
+def _check_whole(benchmark: Benchmark, found: Recordings, data: Path, allow_missing: bool) -> tuple[str, ...]:
+    """The recordings that are missing; those the metadata does not even name are told by their number."""
+    whole = len(found.audio) + len(found.missing)
+    unnamed = max(0, (benchmark.recordings or 0) - whole)
+    missing = found.missing + ((f"{unnamed} that the metadata does not name",) if unnamed else ())
+    if missing and not allow_missing:
+        raise OptionError(
+            f"{data}: {len(found.missing) + unnamed} of {whole + unnamed} recordings of {benchmark.name} are missing, "
+            f"first {missing[0]!r}; a score of the others is not the benchmark's: get them, or score what is there "
+            "with --allow-missing"
+        )
+    return missing
+
+
+def _made_by(
+    benchmark: Benchmark, detector: Detector, prompts: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """What scores hang on; two runs that agree in it may share their tables."""
+    return {
+        "benchmark": benchmark.name,
+        "model": detector.model.name,
+        "fingerprint": detector.model.fingerprint(),
+        "products": str(detector.model.products).removeprefix("torch."),
+        "windows": [detector.window_frames, detector.overlap_frames],
+        "queries": {label: list(words) for label, words in sorted(prompts.items())},
+    }
+
+
+def _claim(output: Path, made_by: Mapping[str, Any], overwrite: bool) -> None:
+    """Say in the folder what it is for, or refuse one that is for something else."""
+    path = output / "run.json"
+    try:
+        (output / "scores").mkdir(parents=True, exist_ok=True)
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{output}: cannot be used for results ({error}); name another folder") from error
+    if before is None and any((output / "scores").iterdir()) and not overwrite:
+        raise OptionError(
+            f"{output}: holds scores that no run.json explains; name another folder, or --overwrite"
+        )
+    if before not in (None, made_by) and not overwrite:
+        differ = [key for key in made_by if not isinstance(before, dict) or before.get(key) != made_by[key]]
+        raise OptionError(
+            f"{output}: holds scores of another run (its {', '.join(differ)} differ); name another folder, "
+            "or --overwrite"
+        )
+    with atomic_path(path) as temp:
+        temp.write_text(json.dumps(made_by, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _hear(
+    recordings: Recordings,
+    detector: Detector,
+    prompts: Mapping[str, Sequence[str]],
+    folder: Path,
+    overwrite: bool,
+    progress: bool,
+) -> dict[str, Path]:
+    """Make the score tables that are not there yet; all of them, by recording."""
+    paths = {name: folder / _below(name) for name in sorted(recordings.audio)}
+    queries = list(dict.fromkeys(word for words in prompts.values() for word in words))
+    column = {word: index for index, word in enumerate(queries)}
+    todo = [name for name, path in paths.items() if overwrite or not path.exists()]
+    with tqdm(total=len(paths), desc="listen", unit="recording", disable=None if progress else True) as bar:
+        bar.update(len(paths) - len(todo))
+        for name in todo:
+            try:
+                scores = detector.score(recordings.audio[name], queries)
+            except AudioError as error:
+                raise AudioError(
+                    f"{error} (recording {name!r}; take it out of the folder and use --allow-missing to go on without)"
+                ) from error
+            values = np.stack(
+                [
+                    scores.values[:, [column[word] for word in words]].mean(axis=1)
+                    for words in prompts.values()
+                ],
+                axis=1,
+            )
+            paths[name].parent.mkdir(parents=True, exist_ok=True)
+            write_table(paths[name], Scores(values, tuple(prompts), scores.start, scores.duration))
+            bar.update()
+    return paths
+
+
+def _below(name: str) -> Path:
+    """Where a recording's table goes, which is never outside the folder.
+
+    Raises:
+        OptionError: The id leads out of it.
+    """
+    place = PurePosixPath(name + SUFFIX)
+    if place.is_absolute() or ".." in place.parts or "\\" in name or "\0" in name:
+        raise OptionError(f"got the recording {name!r}, whose scores would lie outside the folder; rename it")
+    return Path(place)
+
+
+def _filtered(
+    paths: Mapping[str, Path], options: EventOptions, found: dict[str, list[Event]], progress: bool
+) -> Iterator[tuple[str, Scores]]:
+    """Each recording's scores after the filters of `options`; its events go into `found` on the way."""
+    for name, path in tqdm(
+        paths.items(), desc="filter", unit="recording", disable=None if progress else True
+    ):
+        scores = _on_our_grid(read_table(path), path)
+        found[name] = events_from_scores(scores, options)
+        yield name, filtered_scores(scores, options)
+
+
+def _on_our_grid(table: ScoreTable, path: Path) -> Scores:
+    """The table as `Scores`.
+
+    Raises:
+        FormatError: Its frames are not 40 ms long, or its scores are no probabilities.
+    """
+    start, end = float(table.edges[0]), float(table.edges[-1])
+    try:
+        scores = Scores(table.values, table.labels, start, end - start)
+    except OptionError as error:
+        raise FormatError(f"{path}: not one of our score tables ({error}); remove it") from error
+    if np.abs(scores.edges - table.edges).max() > 1e-6:
+        raise FormatError(f"{path}: not one of our score tables (frames are not 40 ms long); remove it")
+    return scores
+
+
+def _framed(recordings: Recordings, data: Path) -> list[FramedLabel]:
+    """AudioSet's explicit negatives with labels by their names, of the recordings that are there."""
+    if recordings.framed is None:
+        return []
+    table = find_table(data, NAMES)
+    names = {} if table is None else display_names(table)
+    return [
+        dataclasses.replace(row, label=names[row.label])
+        for row in read_framed(recordings.framed)
+        if row.segment_id in recordings.audio and row.label in names
+    ]
