@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
 from collections.abc import Mapping
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
     fitted = fit_calibration(
         scores, truth, model=detector.model.name, method=args.method, enough=ENOUGH, progress=True
     )
+    fitted = dataclasses.replace(fitted, fingerprint=detector.model.fingerprint())
     seconds = time.perf_counter() - began
     fitted.save(args.output)
     calibrated = {name: fitted.apply(own) for name, own in scores.items()}

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
     detector = load(args.model, args.device, args.precision)
     base: EventOptions | Mapping[str, EventOptions] = detector.model.event_options
     if calibration is not None:
-        calibration.check_model(detector.model.name)
+        calibration.check_model(detector.model.name, detector.model.fingerprint())
         base = calibration.options(queries, detector.model.event_options)
     options = event_options(base, args, queries)
     began = time.perf_counter()

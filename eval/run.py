@@ -104,7 +104,8 @@ def run_benchmark(
     }
     document |= {
         "peaframe": __version__,
-        "title": f"{benchmark.name}, {len(recordings.audio)} recordings",
+        "title": f"{benchmark.name if benchmark.recordings else data.resolve().name}, "
+        f"{len(recordings.audio)} recordings",
         "benchmark": benchmark.name,
         "complete": not missing,
         "missing": list(missing),

@@ -122,21 +122,29 @@ class Calibration:
     Attributes:
         model: The model's name; it does not fit any other.
         queries: What was fitted, by query.
+        fingerprint: The model's (`FrameModel.fingerprint`), if it is known: another one means that it was trained
+            since, under the same name.
     """
 
     model: str
     queries: Mapping[str, QueryFit]
+    fingerprint: str | None = None
 
-    def check_model(self, name: str) -> None:
+    def check_model(self, name: str, fingerprint: str | None = None) -> None:
         """Refuse another model.
 
         Raises:
-            OptionError: `name` is not the model of this calibration.
+            OptionError: `name` is not the model of this calibration, or its fingerprint is another one.
         """
         if name != self.model:
             raise OptionError(
                 f"this calibration was fitted for {self.model!r}, and the model is {name!r}; "
                 f"use --model {self.model}, or calibrate {name}"
+            )
+        if None not in (fingerprint, self.fingerprint) and fingerprint != self.fingerprint:
+            raise OptionError(
+                f"this calibration was fitted for other weights of {name!r} ({self.fingerprint}, these are "
+                f"{fingerprint}); calibrate again"
             )
 
     def known(self, queries: Iterable[str]) -> list[str]:
@@ -187,6 +195,7 @@ class Calibration:
             "format": _FORMAT,
             "version": _VERSION,
             "model": self.model,
+            "fingerprint": self.fingerprint,
             "queries": {query: _plain(fit) for query, fit in self.queries.items()},
         }
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -215,10 +224,12 @@ class Calibration:
                 "use the peaframe that wrote it"
             )
         model, queries = content.get("model"), content.get("queries")
-        if not (isinstance(model, str) and model and isinstance(queries, dict)):
+        mark = content.get("fingerprint")
+        known = mark is None or isinstance(mark, str)
+        if not (isinstance(model, str) and model and isinstance(queries, dict) and known):
             raise FormatError(f"{path}: a damaged calibration without model or queries; {hint}")
         try:
-            return cls(model, {query: _fit_of(query, stored) for query, stored in queries.items()})
+            return cls(model, {query: _fit_of(query, stored) for query, stored in queries.items()}, mark)
         except (ConfigError, OptionError) as error:
             raise FormatError(f"{path}: a damaged calibration ({error}); {hint}") from error
 

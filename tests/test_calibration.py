@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -235,6 +236,12 @@ def test_misuse_is_refused(refusal: Any) -> None:
     other = scores_of([[0.3]], "dog", model="large")
     assert "fitted for 'mini', and the model is 'large'" in refusal(OptionError, fitted.apply, other)
     assert "use --model mini" in refusal(OptionError, fitted.check_model, "large")
+    marked = dataclasses.replace(fitted, fingerprint="00ff")
+    marked.check_model("mini", "00ff")
+    marked.check_model("mini")
+    assert "other weights of 'mini' (00ff, these are 11aa)" in refusal(
+        OptionError, marked.check_model, "mini", "11aa"
+    )
     twice = fitted.apply(scores_of([[0.3]], "dog", model="mini"))
     assert "calibrated already" in refusal(OptionError, fitted.apply, twice)
     for prior in (0, 1, math.nan):

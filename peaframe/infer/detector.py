@@ -142,7 +142,7 @@ class Detector:
         words = _checked(queries)
         chosen = self.model.event_options if options is None else options
         if calibration is not None:
-            calibration.check_model(self.model.name)
+            calibration.check_model(self.model.name, self.model.fingerprint())
             if options is None:
                 chosen = calibration.options(words, self.model.event_options)
         if isinstance(chosen, Mapping) and (missing := [word for word in words if word not in chosen]):

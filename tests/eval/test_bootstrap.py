@@ -26,8 +26,15 @@ def test_an_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
     spread = 1.96 * values.std() / 20
     assert found.low == pytest.approx(values.mean() - spread, abs=0.02)
     assert found.high == pytest.approx(values.mean() + spread, abs=0.02)
-    assert interval(0.25, [0.1, np.nan, 0.3], level=0.5).low == pytest.approx(0.15)
+    assert interval(0.25, [0.1, np.nan, 0.3], level=0.5).low == pytest.approx(0.2)  # half way to -0.1
     assert str(interval(0.5, [0.5, 0.5])) == "0.500 [0.500, 0.500]"
+
+
+def test_an_interval_holds_its_value_where_samples_are_biased() -> None:
+    found = interval(0.5, [0.1, 0.2, 0.3], level=0.9)
+
+    assert (found.low, found.value, found.high) == pytest.approx((0.41, 0.5, 0.59))
+    assert paired(0.5, 0.4, [0.1, 0.2, 0.3], [0.3, 0.4, 0.5]).p_value == pytest.approx(0.5)
 
 
 def test_paired_tests_see_what_unpaired_intervals_hide() -> None:
