@@ -40,7 +40,9 @@ from peaframe.eval.segments import (
     segment_f1,
 )
 from peaframe.eval.store import ScoreStore
+from peaframe.eval.suite import evaluate
 from peaframe.eval.tables import ScoreTable, read_table, write_table
+from peaframe.eval.tuning import TuningGrid, cross_entropy, fit_calibration, tune_events
 
 __all__ = [
     "PSDS1",
@@ -61,6 +63,7 @@ __all__ = [
     "ScoreStore",
     "ScoreTable",
     "SedEvalResult",
+    "TuningGrid",
     "auroc",
     "average_precision",
     "best_thresholds",
@@ -68,10 +71,13 @@ __all__ = [
     "clip_average_precision",
     "collar_best",
     "collar_counts",
+    "cross_entropy",
     "d_prime",
+    "evaluate",
     "event_based",
     "events_at",
     "false_alarms_per_hour",
+    "fit_calibration",
     "frame_auroc",
     "frame_average_precision",
     "frame_precision_recall",
@@ -93,5 +99,6 @@ __all__ = [
     "segment_counts",
     "segment_f1",
     "top_k_accuracy",
+    "tune_events",
     "write_table",
 ]

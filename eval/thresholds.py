@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,10 +127,7 @@ class Sweep:
 
     def __init__(self, changes: Sequence[Changes]) -> None:
         """Put changes in order."""
-        thresholds = np.concatenate([part.thresholds for part in changes])
-        # Nothing is asked between changes of one threshold, so their order does not matter.
-        order = np.argsort(-thresholds)
-        thresholds = thresholds[order]
+        order, thresholds = _falling(np.concatenate([part.thresholds for part in changes]))
         last = last_of_ties(thresholds)
         self.marks = thresholds[last]
         self._last = np.flatnonzero(last)
@@ -136,13 +135,13 @@ class Sweep:
             order
         ]
         steps = np.concatenate([np.asarray(part.steps, dtype=np.float64) for part in changes])[order]
-        owners = np.concatenate([part.recordings.astype(np.int32) for part in changes])[order]
         # Apart: each kind under 0, and all others together.
         self._parts: dict[int, _Part] = {}
         for kind in {min(part.kind, 0) for part in changes}:
-            its = np.flatnonzero(kinds == kind if kind < 0 else kinds >= 0)
-            upto = np.searchsorted(its, self._last, side="right")
-            self._parts[kind] = _Part(its, upto, steps[its], owners[its], kinds[its])
+            own = kinds == kind if kind < 0 else kinds >= 0
+            places = np.flatnonzero(own)
+            upto = np.cumsum(own)[self._last]
+            self._parts[kind] = _Part(changes, order[places], places, upto, steps[places], kinds[places])
 
     def places(self, kind: int) -> Ints:
         """The marks at which something of a kind under 0 changes, (n,) rising positions in `marks`."""
@@ -171,16 +170,37 @@ class Sweep:
 class _Part:
     """Changes of some kinds in order: where they stand among all, and how many there are up to each mark."""
 
+    changes: Sequence[Changes]
+    unsorted: NDArray[np.integer[Any]]
     places: Ints
     upto: Ints
     steps: Floats
-    owners: NDArray[np.int32]
     kinds: NDArray[np.int16]
+
+    @cached_property
+    def owners(self) -> NDArray[np.int32]:
+        """Whose change each is; only asked for where recordings have weights."""
+        return np.concatenate([part.recordings.astype(np.int32) for part in self.changes])[self.unsorted]
 
     def sums(self, steps: Floats) -> Floats:
         sums = np.zeros(len(steps) + 1)
         np.cumsum(steps, out=sums[1:])
         return sums[self.upto]
+
+
+def _falling(values: NDArray[np.float32]) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Positions of the values from the greatest to the least, equal ones as they stand, and the sorted values.
+
+    Each value and its position are packed into one whole number that sorts like them, several times as quick as
+    a stable argsort of floats.
+    """
+    bits = (values + np.float32(0)).view(np.uint32)  # no negative zero
+    rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    packed = (~rising).astype(np.uint64) << np.uint64(32)
+    packed |= np.arange(len(values), dtype=np.uint64)
+    packed.sort()
+    order = packed.astype(np.uint32)
+    return order, values[order]
 
 
 def last_of_ties(*keys: NDArray[np.generic]) -> NDArray[np.bool_]:

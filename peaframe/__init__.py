@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from peaframe.version import __version__
 
 if TYPE_CHECKING:
+    from peaframe.boxes import BoxOptions
+    from peaframe.calibration import Calibration
     from peaframe.errors import PeaframeError
     from peaframe.events import Event, EventOptions, events_from_scores
     from peaframe.infer.detector import Detection, Detector, load
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from peaframe.scores import Scores
 
 _HOMES = {
+    "BoxOptions": "peaframe.boxes",
+    "Calibration": "peaframe.calibration",
     "Detection": "peaframe.infer.detector",
     "Detector": "peaframe.infer.detector",
     "Event": "peaframe.events",
@@ -35,6 +39,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "BoxOptions",
+    "Calibration",
     "Detection",
     "Detector",
     "Event",

@@ -27,7 +27,7 @@ from peaframe.calibration import Calibration
 from peaframe.errors import OptionError
 from peaframe.eval import PSDS1, collar_counts, interval, paired, psds, resample
 from peaframe.eval.benchmarks import find
-from peaframe.eval.tuning import TuningGrid, fit_calibration, tune_events
+from peaframe.eval.tuning import ENOUGH, TuningGrid, fit_calibration, tune_events
 from peaframe.events import Event, EventOptions, events_from_scores, filtered_scores
 from peaframe.models.checkpoint import write_text
 from peaframe.recipes.prepare_files import run
@@ -35,9 +35,12 @@ from peaframe.scores import Scores
 
 Options = EventOptions | Mapping[str, EventOptions]
 PLAIN = TuningGrid(medians=(0.0,), lows=(1.0,), merge_gaps=(0.0,), min_durations=(0.0,), boxes=())
+ALL = 1_000_000  # no label has so many events: all get the shared options
 GRIDS = {
+    "one for all: threshold, median, hysteresis, gaps, duration": dataclasses.replace(TuningGrid(), boxes=()),
+    "one for all: change detection (cSEBB) too": TuningGrid(),
     "threshold by label": PLAIN,
-    "+ median filter by label": dataclasses.replace(PLAIN, medians=TuningGrid().medians),
+    "+ median filter": dataclasses.replace(PLAIN, medians=TuningGrid().medians),
     "+ hysteresis, gaps, duration": dataclasses.replace(TuningGrid(), boxes=()),
     "+ change detection (cSEBB)": TuningGrid(),
 }
@@ -82,7 +85,9 @@ def ways(half: Half, model: str, own: EventOptions) -> dict[str, Way]:
     labels = next(iter(half.scores.values())).labels
     made = {"threshold 0.5": Way(EventOptions()), OWN: Way(own)}
     for name, grid in GRIDS.items():
-        made[name] = Way(tune_events(half.scores, half.truth, labels=labels, grid=grid, progress=True))
+        fewest = ALL if name.startswith("one for all") else ENOUGH
+        tuned = tune_events(half.scores, half.truth, labels=labels, grid=grid, enough=fewest, progress=True)
+        made[name] = Way(tuned)
     for method in ("platt", "isotonic"):
         fitted = fit_calibration(
             half.scores, half.truth, model=model, method=method, labels=labels, progress=True

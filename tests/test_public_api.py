@@ -5,6 +5,8 @@ import pytest
 import peaframe
 
 NAMES = [
+    "BoxOptions",
+    "Calibration",
     "Detection",
     "Detector",
     "Event",

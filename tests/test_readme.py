@@ -1,4 +1,4 @@
-"""README's examples run as they stand, beside a recording called street.wav."""
+"""README's examples run as they stand, beside a recording called street.wav and a folder of labelled ones."""
 
 import os
 import re
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
+
+from peaframe import formats
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -37,6 +39,11 @@ def commands():
 def street(tmp_path, monkeypatch):
     samples, rate = soundfile.read(ROOT / "examples" / "demo.flac")
     soundfile.write(tmp_path / "street.wav", samples, rate)
+    (tmp_path / "labelled").mkdir()
+    soundfile.write(tmp_path / "labelled" / "demo.wav", samples, rate)
+    truth = formats.load(ROOT / "examples" / "demo.tsv")
+    events = [event for events in truth.values() for event in events]
+    formats.save(tmp_path / "labelled" / "ground_truth.tsv", {"demo.wav": events})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peaframe.eval.thresholds import Detections, Strip, Sweep, onset_changes
+from peaframe.eval.thresholds import Changes, Detections, Strip, Sweep, onset_changes
 
 curves = st.lists(st.lists(st.integers(0, 6), max_size=40), min_size=1, max_size=4)
 
@@ -52,6 +52,19 @@ def test_onsets_are_counted_under_every_threshold(levels: list[list[int]], count
     prices = np.array([0, 0, 0, 0, 0, 0.5])
     assert sweep.costs(prices, weights).tolist() == (found @ weights / 2).tolist()
     assert sweep.places(-3).tolist() == list(range(len(marks)))
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+def test_any_scores_are_put_in_order(values: list[float]) -> None:
+    thresholds = np.array(values, dtype=np.float32)
+    nobody = np.zeros(len(values), dtype=np.intp)
+    sweep = Sweep([Changes(-1, thresholds, np.arange(len(values)), nobody)])
+
+    assert sweep.marks.tolist() == sorted(set(thresholds.tolist()), reverse=True)
+    expected = [
+        sum(i for i, x in enumerate(thresholds.tolist()) if x >= mark) for mark in sweep.marks.tolist()
+    ]
+    assert sweep.counts(-1).tolist() == expected
 
 
 def test_long_ramps_are_quick() -> None:
