@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from peaframe.cli.options import add_model_arguments
 from peaframe.cli.output import print_text, table
 from peaframe.errors import FormatError, OptionError
 
+MANY = 20  # labels
 HELP = "measure how good detections are: run a benchmark, or score any system's output"
 EXAMPLES = """\
 examples:
@@ -38,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hear.add_argument("--output", type=Path, required=True, metavar="DIR", help="where results go")
     add_model_arguments(hear)
     hear.add_argument("--allow-missing", action="store_true", help="score what is there, as a partial result")
-    hear.add_argument("--overwrite", action="store_true", help="hear all again, whatever the folder holds")
+    hear.add_argument(
+        "--overwrite", action="store_true", help="remove the scores that the folder holds, and hear all again"
+    )
     points = actions.add_parser("scores", help="score frame scores of any system", allow_abbrev=False)
     points.add_argument("scores", type=Path, help="folder of score tables")
     points.add_argument("reference", type=Path, help="true events: filename, onset, offset, event_label")
@@ -72,8 +76,10 @@ def run(args: argparse.Namespace) -> None:
         return _list(args.json)
     if args.resamples is not None and not 0 <= args.resamples <= 100_000:
         raise OptionError(f"argument --resamples: got {args.resamples}, expected 0 to 100000")
-    document = {"run": _run, "scores": _scores, "events": _events}[args.action](args)
     folder = args.output if args.action == "run" else args.report
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder}: is a file; give a folder for results")
+    document = {"run": _run, "scores": _scores, "events": _events}[args.action](args)
     if args.action != "run" and folder is not None:
         from peaframe.eval.report import save_report
 
@@ -146,19 +152,22 @@ def _summary(document: dict[str, Any], folder: Path | None) -> str:
     rows = [
         (
             metric_name(key),
-            "" if row["value"] is None else f"{row['value']:.3f}",
+            "-" if math.isnan(row["value"]) else f"{row['value']:.3f}",
             "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}",
         )
         for key, row in document["metrics"].items()
     ]
     lines = [
-        f"{document['title']}: {document['recordings']} recordings, {document['hours']:.2f} h, "
-        f"{document['events']} true events, {len(document['per_label'])} labels"
+        f"{document['title']}: {document['hours']:.2f} h, {document['events']} true events, "
+        f"{len(document['per_label'])} labels"
     ]
     if not document["complete"]:
-        missing, name = len(document["missing"]), document["benchmark"]
+        missing, name = len(document["missing"]) + document["unnamed"], document["benchmark"]
         lines.append(f"PARTIAL: {missing} recordings missing, so this is not the score of {name}")
     lines += ["", table(("metric", "value", "95 % interval"), rows, right={"value"})]
     lines += [f"note: {note}" for note in document["notes"]]
+    if unscored := document["unscored"]:
+        more = f" and {len(unscored) - MANY} more" if unscored[MANY:] else ""
+        lines.append(f"note: labels without true events, in no score: {', '.join(unscored[:MANY])}{more}")
     lines += [] if folder is None else [f"report: {folder / 'report.html'}"]
     return "\n".join(lines) + "\n"

@@ -64,7 +64,7 @@ def _verdicts(real: Floats, true: Ints, said: Floats, heard: Ints, missed: int) 
     for label in np.unique(heard).tolist():
         theirs = said[heard == label]
         shared = np.round(_shared(real, theirs), _DECIMALS)
-        better = (shared > longest) | ((shared == longest) & (verdicts == missed))
+        better = (shared > longest) | ((shared == longest) & (shared > 0) & (verdicts == missed))
         verdicts[better], longest[better] = label, shared[better]
         own |= (true == label) & _overlap(real, theirs)
     return np.where(own, true, verdicts)

@@ -49,7 +49,8 @@ class FramedResult:
     """How well scores tell frames with a sound from frames surely without it.
 
     Attributes:
-        macro: Mean of `per_label`; infinite if a label's AUROC is 1.
+        macro: d' of `macro_auroc`, as is usual on AudioSet (Gemmeke et al., ICASSP 2017): the mean of `per_label`
+            is infinite as soon as one label's AUROC is 1.
         macro_auroc: Mean of `auroc`.
         per_label: d' of each label with positives and negatives.
         auroc: Its AUROC.
@@ -170,9 +171,10 @@ def _result(
         if not math.isnan(area):
             areas[label], positives[label] = area, sum(present for _, present in pairs)
     primes = {label: d_prime(area) for label, area in areas.items()}
+    mean = sum(areas.values()) / len(areas) if areas else math.nan
     return FramedResult(
-        macro=sum(primes.values()) / len(primes) if primes else math.nan,
-        macro_auroc=sum(areas.values()) / len(areas) if areas else math.nan,
+        macro=d_prime(mean),
+        macro_auroc=mean,
         per_label=primes,
         auroc=areas,
         positives=positives,

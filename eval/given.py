@@ -10,17 +10,20 @@ from typing import Any
 
 from peaframe.errors import FormatError, OptionError
 from peaframe.eval.benchmarks.annotations import Annotations, read_durations, read_events
+from peaframe.eval.benchmarks.audio_files import recording_id
+from peaframe.eval.benchmarks.rows import read_rows
 from peaframe.eval.collar_scores import events_at
 from peaframe.eval.operating_points import psds_of_points
 from peaframe.eval.psds import PSDS1, PSDS2
 from peaframe.eval.store import ScoreStore
 from peaframe.eval.suite import evaluate
-from peaframe.eval.tables import table_paths
+from peaframe.eval.tables import read_table, table_paths
 from peaframe.events import Event
 from peaframe.version import __version__
 
 __all__ = ["score_events", "score_tables"]
 
+FEW = 5
 Events = dict[str, list[Event]]
 
 
@@ -55,18 +58,22 @@ def score_tables(
     seconds = _durations(durations)
     truth, notes = _read(reference, seconds)
     _same(truth, seconds, reference, durations)
-    _same(table_paths(scores), seconds, scores, durations)
-    if lacking := sorted(set(seconds) - set(table_paths(scores))):
+    tables = _tables(scores)
+    _same(tables, seconds, scores, durations)
+    if lacking := sorted(set(seconds) - set(tables)):
         raise OptionError(
             f"{durations}: {lacking[0]!r} and {len(lacking) - 1} more recordings have no table in {scores}; score all, "
             "or leave them out of the durations and the true events"
         )
     began = time.perf_counter()
-    store = ScoreStore.read(scores)
+    try:
+        store = ScoreStore((name, read_table(path)) for name, path in tables.items())
+    except OptionError as error:
+        raise OptionError(f"{scores}: {error}") from error
     found = {name: events_at(store[name], threshold) for name in store}
     document = evaluate(truth, seconds, found, store, resamples=resamples, progress=progress)
     document["settings"]["threshold"] = threshold
-    return _finished(document, notes, f"{scores.name}, {len(seconds)} recordings", began)
+    return _finished(document, notes, f"{scores.resolve().name}, {len(seconds)} recordings", began)
 
 
 def score_events(
@@ -97,9 +104,13 @@ def score_events(
         if seconds is None or durations is None:
             raise OptionError(f"{estimated}: is a folder of operating points, whose PSDS needs --durations")
         _same(truth, seconds, reference, durations)
+        if resamples:
+            notes.append("no intervals: operating points are not resampled")
         return _points(truth, seconds, estimated, durations, notes)
     found, more = _read(estimated, seconds, detected=True)
     notes += more
+    if not any(found.values()):
+        notes.append(f"{estimated.name}: holds no detection")
     if seconds is None or durations is None:
         seconds = {
             name: max((e.offset for e in (*truth.get(name, ()), *found.get(name, ()))), default=1.0)
@@ -114,7 +125,7 @@ def score_events(
         _same(found, seconds, estimated, durations)
     began = time.perf_counter()
     document = evaluate(truth, seconds, found, resamples=resamples, progress=progress)
-    return _finished(document, notes, f"{estimated.name}, {len(seconds)} recordings", began)
+    return _finished(document, notes, f"{estimated.resolve().name}, {len(seconds)} recordings", began)
 
 
 def _points(
@@ -125,19 +136,26 @@ def _points(
         raise FormatError(
             f"{folder}: holds no .tsv files; expected a table of events for each operating point"
         )
-    points = []
+    points, said = [], []
     for path in paths:
         found, more = _read(path, seconds, detected=True)
         _same(found, seconds, path, durations)
         points.append(found)
-        notes += [f"{path.name}: {note}" for note in more]
+        said += more
+    notes += said[:FEW]
+    if said[FEW:]:
+        notes.append(f"and {len(said) - FEW} more such notes of operating points")
     began = time.perf_counter()
     one, two = (psds_of_points(points, truth, seconds, settings) for settings in (PSDS1, PSDS2))
+    if one.merged:
+        notes.append(
+            f"true events merged into another of their label that they overlap or touch: {one.merged}"
+        )
     values = {"psds1": one.value, "psds1_a": one.macro, "psds2": two.value, "psds2_a": two.macro}
     document: dict[str, Any] = {
         "recordings": len(seconds),
         "hours": one.hours,
-        "events": sum(map(len, truth.values())),
+        "events": sum(map(len, truth.values())) - one.merged,
         "metrics": {key: {"value": value, "low": None, "high": None} for key, value in values.items()},
         "per_label": {
             label: {"psds1": one.per_label[label], "psds2": two.per_label[label]} for label in one.per_label
@@ -156,14 +174,34 @@ def _points(
         "notes": [f"PSDS of {len(points)} operating points, which is at most that of all thresholds"],
         "settings": {"operating points": len(points)},
     }
-    return _finished(document, notes, f"{folder.name}, {len(points)} operating points", began)
+    title = f"{folder.resolve().name}, {len(seconds)} recordings at {len(points)} operating points"
+    return _finished(document, notes, title, began)
 
 
 def _durations(path: Path) -> dict[str, float]:
     seconds = read_durations(path)
     if not seconds:
         raise FormatError(f"{path}: names no recording; expected a line for each: filename, duration")
+    named: dict[str, str] = {}
+    for where, row in read_rows(path, ("filename",)):
+        if (first := named.setdefault(recording_id(row["filename"]), where)) != where:
+            raise FormatError(f"{where}: got {row['filename']!r}, which {first} names too; name it once")
     return seconds
+
+
+def _tables(folder: Path) -> dict[str, Path]:
+    """The score tables by recording, in the order of their names; hidden ones do not count.
+
+    Raises:
+        FormatError: No table, or two for one recording.
+    """
+    tables: dict[str, Path] = {}
+    for name, path in table_paths(folder).items():
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        if (other := tables.setdefault(recording_id(name), path)) != path:
+            raise FormatError(f"{path}: is a second table of a recording, beside {other.name}; keep one")
+    return dict(sorted(tables.items()))
 
 
 def _read(
@@ -176,7 +214,15 @@ def _read(
     annotations = Annotations()
     read_events(path, annotations)
     ends = {} if seconds is None or detected else seconds
-    return annotations.mended(ends, "detections" if detected else "true events")
+    events, notes = annotations.mended(ends, "detections" if detected else "true events")
+    late = (
+        sum(e.offset > seconds.get(name, e.offset) for name, own in events.items() for e in own)
+        if seconds
+        else 0
+    )
+    if late:
+        notes.append(f"detections that reach beyond their recording's end, taken as they are: {late}")
+    return events, [f"{path.name}: {note}" for note in notes]
 
 
 def _same(named: Mapping[str, Any], seconds: Mapping[str, float], path: Path, durations: Path) -> None:

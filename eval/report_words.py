@@ -179,7 +179,7 @@ def measured(evaluation: Mapping[str, Any]) -> list[Measured]:
 
 def partial(evaluation: Mapping[str, Any]) -> str:
     """The line that says that recordings are missing; empty if none is."""
-    missing = len(evaluation.get("missing") or ())
+    missing = _missing(evaluation)
     if evaluation.get("complete", not missing):
         return ""
     count = "recordings"
@@ -188,13 +188,18 @@ def partial(evaluation: Mapping[str, Any]) -> str:
     return f"PARTIAL: {count} missing, this is not the benchmark's score"
 
 
+def _missing(evaluation: Mapping[str, Any]) -> int:
+    """How many recordings are missing, with those that the metadata does not even name."""
+    return len(evaluation.get("missing") or ()) + int(evaluation.get("unnamed") or 0)
+
+
 def facts(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What was scored by what, and how long that took: pairs of a heading and a text."""
     found = [
         ("Model", evaluation.get("model")),
         ("Benchmark", evaluation.get("benchmark")),
         ("Recordings", _count(evaluation.get("recordings"))),
-        ("Missing", _count(len(evaluation.get("missing") or ())) if partial(evaluation) else None),
+        ("Missing", _count(_missing(evaluation)) if partial(evaluation) else None),
         ("Audio", _hours(evaluation.get("hours"))),
         ("True events", _count(evaluation.get("events"))),
         ("Labels scored", _count(len(evaluation.get("per_label") or ()) or None)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -68,19 +69,28 @@ def run_benchmark(
         OptionError: Recordings are missing, or the folder holds another run.
         AudioError: A recording cannot be read.
     """
+    if output.resolve() == data.resolve():
+        raise OptionError(f"{output}: is the corpus itself; name another folder for results")
     recordings = benchmark.load(data)
-    missing = _check_whole(benchmark, recordings, data, allow_missing)
-    labels = benchmark.labels or tuple(sorted({e.label for own in recordings.truth.values() for e in own}))
+    unnamed = _check_whole(benchmark, recordings, data, allow_missing)
+    true = {event.label for own in recordings.truth.values() for event in own}
+    if not true:
+        raise FormatError(
+            f"{data}: got {len(recordings.audio)} recordings without a true event; expected some"
+        )
+    labels = benchmark.labels or tuple(sorted(true))
     prompts = {label: benchmark.prompts(label) for label in labels}
     options = benchmark.events or detector.model.event_options
-    _claim(output, _made_by(benchmark, detector, prompts), overwrite)
+    paths = {name: output / "scores" / _below(name) for name in sorted(recordings.audio)}
+    _claim(output, _made_by(benchmark, data, detector, prompts), overwrite)
     began = time.perf_counter()
-    paths = _hear(recordings, detector, prompts, output / "scores", overwrite, progress)
+    _hear(recordings, detector, prompts, paths, progress)
     heard = time.perf_counter() - began
     found: dict[str, list[Event]] = {}
     store = ScoreStore(_filtered(paths, options, found, progress))
-    formats.save(output / "events.tsv", {recordings.audio[name].name: own for name, own in found.items()})
-    framed = _framed(recordings, data)
+    files = {name: name + path.suffix for name, path in recordings.audio.items()}
+    formats.save(output / "events.tsv", {files[name]: own for name, own in found.items()})
+    framed = _framed(recordings, data, labels)
     document = evaluate(
         recordings.truth,
         recordings.durations,
@@ -107,8 +117,9 @@ def run_benchmark(
         "title": f"{benchmark.name if benchmark.recordings else data.resolve().name}, "
         f"{len(recordings.audio)} recordings",
         "benchmark": benchmark.name,
-        "complete": not missing,
-        "missing": list(missing),
+        "complete": not recordings.missing and not unnamed,
+        "missing": list(recordings.missing),
+        "unnamed": unnamed,
         "model": detector.model.name,
         "seconds": {"listening": heard, "metrics": time.perf_counter() - began - heard},
     }
@@ -116,26 +127,32 @@ def run_benchmark(
     return document
 
 
-def _check_whole(benchmark: Benchmark, found: Recordings, data: Path, allow_missing: bool) -> tuple[str, ...]:
-    """The recordings that are missing; those the metadata does not even name are told by their number."""
+def _check_whole(benchmark: Benchmark, found: Recordings, data: Path, allow_missing: bool) -> int:
+    """How many recordings the benchmark has that its metadata here does not even name.
+
+    Raises:
+        OptionError: Recordings are missing, and that is not allowed.
+    """
     whole = len(found.audio) + len(found.missing)
     unnamed = max(0, (benchmark.recordings or 0) - whole)
-    missing = found.missing + ((f"{unnamed} that the metadata does not name",) if unnamed else ())
-    if missing and not allow_missing:
+    if (found.missing or unnamed) and not allow_missing:
+        which = f"first {found.missing[0]!r}" if found.missing else "which the metadata does not name"
         raise OptionError(
             f"{data}: {len(found.missing) + unnamed} of {whole + unnamed} recordings of {benchmark.name} are missing, "
-            f"first {missing[0]!r}; a score of the others is not the benchmark's: get them, or score what is there "
+            f"{which}; a score of the others is not the benchmark's: get them, or score what is there "
             "with --allow-missing"
         )
-    return missing
+    return unnamed
 
 
 def _made_by(
-    benchmark: Benchmark, detector: Detector, prompts: Mapping[str, Sequence[str]]
+    benchmark: Benchmark, data: Path, detector: Detector, prompts: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """What scores hang on; two runs that agree in it may share their tables."""
     return {
+        "peaframe": __version__,
         "benchmark": benchmark.name,
+        "data": str(data.resolve()),
         "model": detector.model.name,
         "fingerprint": detector.model.fingerprint(),
         "products": str(detector.model.products).removeprefix("torch."),
@@ -145,40 +162,52 @@ def _made_by(
 
 
 def _claim(output: Path, made_by: Mapping[str, Any], overwrite: bool) -> None:
-    """Say in the folder what it is for, or refuse one that is for something else."""
-    path = output / "run.json"
+    """Say in the folder what it is for, or refuse one that is for something else.
+
+    With `overwrite` its tables go at once: those that are left when a run is stopped are all of the same run.
+    """
+    path, scores = output / "run.json", output / "scores"
     try:
-        (output / "scores").mkdir(parents=True, exist_ok=True)
+        scores.mkdir(parents=True, exist_ok=True)
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except (OSError, ValueError) as error:
         raise FormatError(f"{output}: cannot be used for results ({error}); name another folder") from error
-    if before is None and any((output / "scores").iterdir()) and not overwrite:
+    tables = [table for table in scores.rglob(f"*{SUFFIX}") if table.is_file()]
+    if before is None and tables and not overwrite:
         raise OptionError(
             f"{output}: holds scores that no run.json explains; name another folder, or --overwrite"
         )
     if before not in (None, made_by) and not overwrite:
         differ = [key for key in made_by if not isinstance(before, dict) or before.get(key) != made_by[key]]
         raise OptionError(
-            f"{output}: holds scores of another run (its {', '.join(differ)} differ); name another folder, "
-            "or --overwrite"
+            f"{output}: holds scores of another run, which differs in {', '.join(differ) or 'more'}; name another "
+            "folder, or --overwrite"
         )
+    try:
+        for table in tables if overwrite else filter(_unfinished, tables):
+            table.unlink()
+    except OSError as error:
+        raise FormatError(f"{table}: cannot be removed ({error.strerror or error})") from error
     with atomic_path(path) as temp:
         temp.write_text(json.dumps(made_by, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _unfinished(table: Path) -> bool:
+    """Whether this is what a run left of a table when it was stopped while writing (see `atomic_path`)."""
+    return re.fullmatch(r"\.[0-9a-f]+", table.stem) is not None
 
 
 def _hear(
     recordings: Recordings,
     detector: Detector,
     prompts: Mapping[str, Sequence[str]],
-    folder: Path,
-    overwrite: bool,
+    paths: Mapping[str, Path],
     progress: bool,
-) -> dict[str, Path]:
-    """Make the score tables that are not there yet; all of them, by recording."""
-    paths = {name: folder / _below(name) for name in sorted(recordings.audio)}
+) -> None:
+    """Make the score tables that are not there yet, or older than their recording."""
     queries = list(dict.fromkeys(word for words in prompts.values() for word in words))
     column = {word: index for index, word in enumerate(queries)}
-    todo = [name for name, path in paths.items() if overwrite or not path.exists()]
+    todo = [name for name, path in paths.items() if not _newer(path, recordings.audio[name])]
     with tqdm(total=len(paths), desc="listen", unit="recording", disable=None if progress else True) as bar:
         bar.update(len(paths) - len(todo))
         for name in todo:
@@ -195,10 +224,21 @@ def _hear(
                 ],
                 axis=1,
             )
-            paths[name].parent.mkdir(parents=True, exist_ok=True)
+            _make(paths[name].parent)
             write_table(paths[name], Scores(values, tuple(prompts), scores.start, scores.duration))
             bar.update()
-    return paths
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FormatError(f"{folder}: cannot be made a folder ({error.strerror or error})") from error
+
+
+def _newer(table: Path, audio: Path) -> bool:
+    """Whether there is a table, and its recording was not written again since."""
+    return table.is_file() and table.stat().st_mtime_ns >= audio.stat().st_mtime_ns
 
 
 def _below(name: str) -> Path:
@@ -241,8 +281,8 @@ def _on_our_grid(table: ScoreTable, path: Path) -> Scores:
     return scores
 
 
-def _framed(recordings: Recordings, data: Path) -> list[FramedLabel]:
-    """AudioSet's explicit negatives with labels by their names, of the recordings that are there."""
+def _framed(recordings: Recordings, data: Path, labels: Sequence[str]) -> list[FramedLabel]:
+    """AudioSet's explicit negatives of the recordings that are there and the labels that are scored, by name."""
     if recordings.framed is None:
         return []
     table = find_table(data, NAMES)
@@ -250,5 +290,5 @@ def _framed(recordings: Recordings, data: Path) -> list[FramedLabel]:
     return [
         dataclasses.replace(row, label=names[row.label])
         for row in read_framed(recordings.framed)
-        if row.segment_id in recordings.audio and row.label in names
+        if row.segment_id in recordings.audio and names.get(row.label) in labels
     ]

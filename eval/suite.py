@@ -31,6 +31,7 @@ from peaframe.eval.ranking import (
     frame_average_precision,
     frame_precision_recall,
 )
+from peaframe.eval.scope import check_recordings, draws_of, labels_of, odd_lengths
 from peaframe.eval.segments import (
     clip_auroc,
     clip_average_precision,
@@ -43,8 +44,6 @@ from peaframe.events import Event, merge_events
 
 __all__ = ["EVENT_METRICS", "SCORE_METRICS", "Case", "evaluate"]
 
-RESAMPLES = 200  # draws of recordings, unless another number is asked for
-MANY = 1e8  # scores, over which so many draws take hours
 SED_EVAL_CELLS = 500_000  # recordings times labels, over which sed_eval takes hours
 WORST = 20
 Found = Mapping[str, Sequence[Event]]
@@ -212,7 +211,8 @@ def evaluate(
         durations: Seconds of every recording; names exactly the recordings that are scored.
         found: Detected events by recording.
         scores: Scores by recording, for the metrics that need them.
-        labels: Score these labels only; by default all of the scores, or else all that occur.
+        labels: Score these labels only; by default all of the scores, and true events of another are an error; or
+            else all that occur.
         metrics: Keys of `SCORE_METRICS` and `EVENT_METRICS`, the headline first; by default all that can be taken.
         framed: AudioSet's explicit positives and negatives, for `d_prime`.
         resamples: Draws of recordings for 95 % intervals; by default 200, or none where that would take hours.
@@ -225,40 +225,40 @@ def evaluate(
     Raises:
         OptionError: Recordings or labels do not fit each other, an unknown metric, or nothing to score.
     """
-    unknown = sorted((set(truth) | set(found)).difference(durations))
-    if unknown:
-        raise OptionError(
-            f"{unknown[0]!r} and {len(unknown) - 1} more recordings have events and no duration; give the seconds "
-            "of all recordings that are scored"
-        )
-    chosen = _chosen(metrics, scores is not None, bool(framed))
+    check_recordings(truth, durations, found, scores)
+    chosen, notes = _chosen(metrics, scores is not None, bool(framed))
     names = sorted(durations)
     merged = {name: merge_events(truth.get(name, ())) for name in names}
     lost = sum(len(truth.get(name, ())) - len(merged[name]) for name in names)
-    wanted = _labels(labels, scores, merged, found)
-    merged = {name: [event for event in own if event.label in wanted] for name, own in merged.items()}
-    heard = {name: [event for event in found.get(name, ()) if event.label in wanted] for name in names}
-    draws, said = _draws(resamples, names, len(wanted), scores)
+    wanted = labels_of(labels, scores, merged, found)
+    among = frozenset(wanted)
+    merged = {name: [event for event in own if event.label in among] for name, own in merged.items()}
+    heard = {name: [event for event in found.get(name, ()) if event.label in among] for name in names}
+    draws, said = draws_of(resamples, names, len(wanted), scores)
     case = Case(merged, durations, heard, scores, wanted, resample(len(names), draws, seed), framed)
-    notes = (
-        [f"true events merged into another of their label that they overlap or touch: {lost}"] if lost else []
-    )
-    notes += said
+    if lost:
+        notes.append(f"true events merged into another of their label that they overlap or touch: {lost}")
+    notes += said + ([] if scores is None else odd_lengths(scores, durations))
     counts = case.events
+    never = frozenset(counts.unscored)
+    if strange := sum(event.label in never for own in heard.values() for event in own):
+        notes.append(f"detections of labels without true events, which count nowhere: {strange}")
     document: dict[str, Any] = {
         "recordings": len(names),
         "hours": sum(durations.values()) / 3600,
         "events": sum(map(len, merged.values())),
         "metrics": {},
         "per_label": _rows(counts),
-        "unscored": list(counts.unscored),
         "settings": {"resamples": draws, "seed": seed, "level": 0.95},
     }
     for key in tqdm(chosen, desc="metrics", unit="metric", disable=None if progress else True):
         value, samples, column, rows = {**SCORE_METRICS, **EVENT_METRICS}[key](case)
         document["metrics"][key] = _with_interval(value, samples)
         for label, own in rows.items() if column else ():
-            document["per_label"][label][column] = own
+            document["per_label"].setdefault(label, {"events": 0})[column] = own
+    if "d_prime" in chosen and case.d_prime.outside:
+        notes.append(f"labelled frames left out that no scored frame overlaps: {case.d_prime.outside}")
+    document["unscored"] = [label for label in counts.unscored if label not in document["per_label"]]
     document["curves"] = {} if scores is None else _curves(case, chosen)
     document["confusion"] = confusion(heard, merged, counts.labels)
     document["worst"] = _worst(counts)
@@ -267,42 +267,24 @@ def evaluate(
     return document
 
 
-def _chosen(metrics: Sequence[str] | None, scored: bool, framed: bool) -> list[str]:
+def _chosen(metrics: Sequence[str] | None, scored: bool, framed: bool) -> tuple[list[str], list[str]]:
+    """The metrics that are taken, and what to say of those that cannot be."""
     can = [key for key in SCORE_METRICS if key != "d_prime" or framed] if scored else []
     can += EVENT_METRICS
     if metrics is None:
-        return can
+        return can, []
     if unknown := [key for key in metrics if key not in SCORE_METRICS and key not in EVENT_METRICS]:
         raise OptionError(
             f"got the metric {unknown[0]!r}; expected some of {', '.join([*SCORE_METRICS, *EVENT_METRICS])}"
         )
-    return [key for key in dict.fromkeys(metrics) if key in can]
-
-
-def _labels(
-    labels: Sequence[str] | None, scores: Mapping[str, FrameScores] | None, truth: Found, found: Found
-) -> tuple[str, ...]:
-    if labels is not None:
-        return tuple(sorted(labels))
-    if scores is not None:
-        return tuple(sorted(getattr(scores, "labels", None) or next(iter(scores.values())).labels))
-    return tuple(sorted({event.label for part in (truth, found) for own in part.values() for event in own}))
-
-
-def _draws(
-    resamples: int | None, names: Sequence[str], labels: int, scores: Mapping[str, FrameScores] | None
-) -> tuple[int, list[str]]:
-    """How many resamples, and what to say about it."""
-    if resamples is not None:
-        return resamples, []
-    if scores is None:
-        return RESAMPLES, []
-    frames = getattr(scores, "frames", None) or sum(item.frames for item in scores.values())
-    if frames * labels <= MANY:
-        return RESAMPLES, []
-    return 0, [
-        f"no intervals: {frames} frames of {labels} labels take hours to resample; --resamples asks for it"
+    chosen = [key for key in dict.fromkeys(metrics) if key in can]
+    wants = {True: "explicit negatives", False: "scores"}
+    left = [
+        f"{key} is left out for want of {wants[scored]}" for key in dict.fromkeys(metrics) if key not in can
     ]
+    if not chosen:
+        raise OptionError(f"got no metric that can be taken; {'; '.join(left) or 'name one or more'}")
+    return chosen, left
 
 
 def _rows(counts: Counts) -> dict[str, dict[str, float]]:
@@ -320,8 +302,9 @@ def _rows(counts: Counts) -> dict[str, dict[str, float]]:
 def _with_interval(value: float, samples: NDArray[np.float64] | None) -> dict[str, float | None]:
     if samples is None or not len(samples) or np.isnan(samples).all():
         return {"value": value, "low": None, "high": None}
-    found = interval(value, samples)
-    return {"value": value, "low": found.low, "high": found.high}
+    found = interval(value, samples)  # of a share; where nearly all samples are alike, beside its value
+    low, high = max(found.low, 0.0), min(found.high, 1.0)
+    return {"value": value, "low": min(low, value), "high": max(high, value)}
 
 
 def _curves(case: Case, chosen: Sequence[str]) -> dict[str, Any]:

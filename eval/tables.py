@@ -132,7 +132,7 @@ def write_table(path: str | Path, scores: FrameScores) -> None:
     edges = scores.edges
     columns = [scores[label] for label in scores.labels]
     values = np.column_stack([edges[:-1], edges[1:], *columns]) if columns else np.empty((0, 2))
-    line = "\t".join(["%.9g"] * (2 + len(columns))) + "\n"
+    line = "\t".join(["%.12g"] * 2 + ["%.9g"] * len(columns)) + "\n"
     with atomic_path(path) as temp:
         temp.write_bytes(
             (head.getvalue() + line * len(values) % tuple(values.ravel().tolist())).encode("utf-8")

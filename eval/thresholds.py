@@ -180,7 +180,8 @@ class _Part:
     @cached_property
     def owners(self) -> NDArray[np.int32]:
         """Whose change each is; only asked for where recordings have weights."""
-        return np.concatenate([part.recordings.astype(np.int32) for part in self.changes])[self.unsorted]
+        owners = np.concatenate([part.recordings.astype(np.int32) for part in self.changes])
+        return np.take(owners, self.unsorted)
 
     def sums(self, steps: Floats) -> Floats:
         sums = np.zeros(len(steps) + 1)

@@ -192,5 +192,4 @@ AUDIOSET_STRONG = Benchmark(
     labels=None,
     metrics=("psds1_a", "psds1_t", "psds1", "d_prime", "frame_auroc", "segment_ap", "clip_ap"),
     events=EventOptions(threshold=0.5, median=9 * 0.04),
-    merge_truth=True,
 )

@@ -51,7 +51,6 @@ class Benchmark:
         metrics: Keys of the metrics it reports, the headline first.
         events: How scores become events; None leaves that to the model. The median filter belongs to the scores
             that metrics without a threshold take, too, as in the published numbers.
-        merge_truth: Whether true events of one label that overlap or touch count as one.
     """
 
     name: str
@@ -64,4 +63,3 @@ class Benchmark:
     labels: tuple[str, ...] | None
     metrics: tuple[str, ...]
     events: EventOptions | None
-    merge_truth: bool

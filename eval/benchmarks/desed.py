@@ -87,7 +87,6 @@ def _benchmark(name: str, part: str, description: str) -> Benchmark:
         labels=tuple(DESED),
         metrics=METRICS,
         events=EventOptions(threshold=0.5, median=7 * 0.064),
-        merge_truth=False,
     )
 
 

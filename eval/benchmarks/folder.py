@@ -117,7 +117,6 @@ FOLDER = Benchmark(
         "clip_auroc",
     ),
     events=None,
-    merge_truth=False,
 )
 ASFX_SED = Benchmark(
     name="asfx-sed",
@@ -130,5 +129,4 @@ ASFX_SED = Benchmark(
     labels=None,
     metrics=("frame_auroc", "segment_auroc", "clip_auroc", "segment_ap"),
     events=EventOptions(threshold=0.5),
-    merge_truth=False,
 )

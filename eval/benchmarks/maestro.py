@@ -150,5 +150,4 @@ MAESTRO = Benchmark(
     labels=SCORED,
     metrics=("segment_mpauc", "segment_auroc", "segment_f1_macro", "segment_f1_micro"),
     events=EventOptions(threshold=0.5, median=7 * 0.064),
-    merge_truth=True,
 )

@@ -112,5 +112,4 @@ URBANSED = Benchmark(
         "frame_auroc",
     ),
     events=EventOptions(threshold=0.5, median=9 * 0.04),
-    merge_truth=True,
 )

@@ -46,7 +46,10 @@ def test_there_are_seven_and_they_know_their_names():
 
 
 def test_sizes_headlines_and_filters_are_frozen():
-    table = {b.name: (b.recordings, b.metrics[0], round(b.events.median, 3)) for b in BENCHMARKS.values()}
+    table = {
+        b.name: (b.recordings, b.metrics[0], None if b.events is None else round(b.events.median, 3))
+        for b in BENCHMARKS.values()
+    }
     assert table == {
         "desed-validation": (1168, "psds1", 0.448),
         "desed-public": (692, "psds1", 0.448),
@@ -54,9 +57,9 @@ def test_sizes_headlines_and_filters_are_frozen():
         "urbansed": (2000, "psds1", 0.36),
         "maestro": (49, "segment_mpauc", 0.448),
         "asfx-sed": (None, "frame_auroc", 0.0),
-        "folder": (None, "psds1", 0.0),
+        "folder": (None, "psds1", None),  # the model's own event options
     }
-    assert {b.events.threshold for b in BENCHMARKS.values()} == {0.5}
+    assert {b.events.threshold for b in BENCHMARKS.values() if b.events is not None} == {0.5}
 
 
 def test_an_unknown_name_is_answered_with_all_of_them(refusal):
