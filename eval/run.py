@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +113,8 @@ def run_benchmark(
         "window_frames": detector.window_frames,
         "overlap_frames": detector.overlap_frames,
         "products": str(detector.model.products).removeprefix("torch."),
+        "versions": {name: version(name) for name in ("torch", "numpy", "soxr")}
+        | {"python": platform.python_version()},
     }
     document |= {
         "peaframe": __version__,
