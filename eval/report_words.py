@@ -45,6 +45,10 @@ METRICS: dict[str, tuple[str, str]] = {
         "Intersection F1",
         "Events and detections that cover half of each other; mean of the labels.",
     ),
+    "intersection_f1_micro": (
+        "Intersection F1, micro",
+        "The same with the events of all labels counted together.",
+    ),
     "segment_mpauc": (
         "mpAUC",
         "Area under the ROC of 1 s segments up to 10 % false positives; mean of labels.",

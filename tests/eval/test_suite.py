@@ -12,7 +12,7 @@ import pytest
 
 from peaframe.errors import OptionError
 from peaframe.eval import FramedLabel, ScoreStore, ScoreTable, events_at
-from peaframe.eval.report import as_json, html, markdown
+from peaframe.eval.report import METRICS, as_json, html, markdown
 from peaframe.eval.suite import EVENT_METRICS, SCORE_METRICS, evaluate
 from peaframe.events import Event
 from peaframe.scores import Scores
@@ -338,3 +338,7 @@ def test_labels_that_do_not_fit_are_refused(refusal: Refusal) -> None:
         "take 2": ScoreTable(scores["take 2"].values, ("cat", "cow", "rain"), scores["take 2"].edges)
     }
     assert "'take 2'" in refusal(OptionError, evaluate, truth, durations, found, other)
+
+
+def test_every_metric_has_a_name_that_people_know() -> None:
+    assert set(ALL) <= set(METRICS)
