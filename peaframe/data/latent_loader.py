@@ -1,0 +1,282 @@
+"""Batches of latents from a cache, in an order that can be taken up anywhere.
+
+Which items a batch has depends on the seed, the epoch, the rank and the number of ranks alone; what happens to an item
+on the seed, the epoch and its number alone. So any number of workers gives the same batches, and a run that goes on
+in the middle of an epoch gets those that the uninterrupted one would have got.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from peaframe.clock import frames_of_seconds
+from peaframe.data.latent_augment import LatentAugment, Rows, Targets, blot, mix
+from peaframe.data.latent_rows import AudioPart
+from peaframe.data.latents import LatentCache
+from peaframe.errors import OptionError, PeaframeError
+
+
+@dataclass(frozen=True, eq=False)
+class LatentBatch:
+    """Items of one batch, zeros behind their ends.
+
+    Attributes:
+        latents: (batch, frames, channels) float32.
+        mask: (batch, frames), true where there is sound.
+        targets: (batch, frames, labels), of the type they are given in; 0 where nothing counts.
+        counted: (batch, frames), true where targets count: the mask, without stretches that were blotted out.
+        items: (batch,) number of each item.
+        partners: (batch,) number of the item mixed into it, or -1.
+        starts: (batch,) first frame of each item that is in the batch.
+    """
+
+    latents: Tensor
+    mask: Tensor
+    targets: Tensor
+    counted: Tensor
+    items: Tensor
+    partners: Tensor
+    starts: Tensor
+
+
+# Latents, targets, counted frames, item, partner, start.
+_Crop = tuple[Rows, Targets, NDArray[np.bool_], int, int, int]
+
+
+class _Crops(Dataset["_Crop | PeaframeError"]):
+    """Items as they stand in a batch; an error is handed on, since torch would make many lines of it."""
+
+    def __init__(
+        self,
+        cache: LatentCache,
+        keys: list[str],
+        targets: Callable[[int], Any],
+        crop: int | None,
+        seed: int,
+        augment: LatentAugment,
+    ) -> None:
+        self.cache, self.keys, self.targets = cache, keys, targets
+        self.crop, self.seed, self.augment = crop, seed, augment
+
+    def __getitem__(self, place: tuple[int, int]) -> _Crop | PeaframeError:
+        """What becomes of an item in an epoch, by (epoch, item)."""
+        try:
+            return self._prepare(*place)
+        except PeaframeError as error:
+            return error
+
+    def _prepare(self, epoch: int, item: int) -> _Crop:
+        rng = np.random.default_rng((self.seed, epoch, item + 1))
+        rows, targets, start = self._cut(item, rng)
+        partner = -1
+        if rng.random() < self.augment.mixup and len(self.keys) > 1:
+            partner = (item + 1 + int(rng.integers(len(self.keys) - 1))) % len(self.keys)
+            more, theirs, _ = self._cut(partner, rng)
+            share = float(rng.uniform(*self.augment.mixup_share))
+            rows, targets = mix((rows, targets), (more, theirs), share, rng)
+        rows, counted = blot(rows, self.augment, rng)
+        targets = np.where(counted[:, None], targets, np.zeros((), targets.dtype))
+        return rows, targets, counted, item, partner, start
+
+    def _cut(self, item: int, rng: np.random.Generator) -> tuple[Rows, Targets, int]:
+        rows, targets = self.cache.get(self.keys[item]), np.asarray(self.targets(item))
+        if targets.ndim != 2 or len(targets) != len(rows):
+            raise OptionError(
+                f"got targets of shape {targets.shape} for item {item}, expected ({len(rows)} frames, labels)"
+            )
+        start = 0
+        if self.crop is not None and len(rows) > self.crop:
+            start = int(rng.integers(len(rows) - self.crop + 1))
+            rows, targets = rows[start : start + self.crop], targets[start : start + self.crop]
+        return rows.astype(np.float32), targets, start
+
+
+def _together(found: list[_Crop | PeaframeError]) -> LatentBatch | PeaframeError:
+    """Items as a batch, or what went wrong."""
+    crops: list[_Crop] = []
+    for crop in found:
+        if isinstance(crop, PeaframeError):
+            return crop
+        crops.append(crop)
+    frames = max(len(rows) for rows, *_ in crops)
+
+    def padded(values: Sequence[Any]) -> Tensor:
+        out = np.zeros((len(values), frames, *values[0].shape[1:]), values[0].dtype)
+        for row, value in zip(out, values, strict=True):
+            row[: len(value)] = value
+        return torch.from_numpy(out)
+
+    rows, targets, counted, items, partners, starts = zip(*crops, strict=True)
+    mask = padded([np.ones(len(own), dtype=bool) for own in rows])
+    numbers = (torch.tensor(values) for values in (items, partners, starts))
+    return LatentBatch(padded(rows), mask, padded(targets), padded(counted), *numbers)
+
+
+def epoch_batches(
+    frames: Sequence[int],
+    epoch: int,
+    seed: int,
+    shuffle: bool,
+    batch_size: int | None,
+    batch_frames: int | None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> list[list[int]]:
+    """Which items each batch of a rank has in an epoch.
+
+    Items are drawn without replacement, cut into batches and dealt to the ranks in turn. Every rank gets the same
+    number of batches: the epoch's first ones are dealt again to those that would go without.
+
+    Args:
+        frames: of every item, as it stands in a batch.
+        epoch: its number.
+        seed: of the order.
+        shuffle: false for the order of the items.
+        batch_size: most items of a batch.
+        batch_frames: most frames of a batch, with padding; a longer item stands alone.
+        rank: of this process.
+        world_size: number of ranks.
+    """
+    count = len(frames)
+    order = (
+        np.random.default_rng((seed, epoch)).permutation(count).tolist() if shuffle else list(range(count))
+    )
+    batches: list[list[int]] = []
+    longest = 0
+    for item in order:
+        longest = max(longest, frames[item])
+        size = len(batches[-1]) + 1 if batches else 0
+        full = (batch_size is not None and size > batch_size) or (
+            batch_frames is not None and size * longest > batch_frames
+        )
+        if not batches or full:
+            batches.append([])
+            longest = frames[item]
+        batches[-1].append(item)
+    total = -(-len(batches) // world_size) * world_size
+    return [batches[i % len(batches)] for i in range(rank, total, world_size)]
+
+
+class LatentLoader:
+    """Batches of an epoch, each time it is gone through; one left in the middle goes on there.
+
+    Attributes:
+        epoch: the epoch that is, or will be, gone through.
+        batch: how many of its batches have been given.
+    """
+
+    def __init__(
+        self,
+        cache: LatentCache,
+        items: Sequence[AudioPart | str],
+        targets: Callable[[int], Any],
+        *,
+        batch_size: int | None = None,
+        batch_frames: int | None = None,
+        crop_seconds: float | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 0,
+        augment: LatentAugment | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            cache: has the latents of all items.
+            items: parts of recordings, or their keys.
+            targets: gives those of an item by its number: (frames, labels) for all its frames, with as many labels for
+                every item. +1 heard, -1 not heard, 0 unknown. It must not change anything: worker processes call it.
+            batch_size: most items of a batch; this or `batch_frames` is needed.
+            batch_frames: most frames of a batch, with padding.
+            crop_seconds: longer items are cut to this length, elsewhere in every epoch; None for whole items.
+            seed: of everything that is drawn.
+            shuffle: false for the order of the items.
+            rank: of this process.
+            world_size: number of ranks.
+            workers: processes that prepare batches; 0 for this one.
+            augment: what happens to items; None for nothing.
+
+        Raises:
+            OptionError: a number makes no sense, there are no items, or latents of some are not in the cache.
+        """
+        crop = None if crop_seconds is None else frames_of_seconds(crop_seconds)
+        given = [size for size in (batch_size, batch_frames) if size is not None]
+        if len(given) != 1 or given[0] < 1:
+            raise OptionError(
+                f"got batch_size {batch_size} and batch_frames {batch_frames}, expected one of them, 1 or more"
+            )
+        if (crop is not None and crop < 1) or seed < 0 or workers < 0 or not 0 <= rank < world_size:
+            raise OptionError(
+                f"got crop_seconds {crop_seconds}, seed {seed}, workers {workers}, rank {rank} of {world_size}; "
+                "expected crops of 0.04 s or more, a seed and workers of 0 or more, and a rank from 0 to world_size - 1"
+            )
+        if not items:
+            raise OptionError("got no items, expected one or more")
+        keys = [item if isinstance(item, str) else cache.key(item) for item in items]
+        absent = [item for item, key in zip(items, keys, strict=True) if key not in cache]
+        if absent:
+            raise OptionError(
+                f"{cache.folder}: has no latents of {len(absent)} of {len(items)} items, the first is {absent[0]}; "
+                "fill the cache first"
+            )
+        self.epoch = self.batch = 0
+        whole = [cache.frames(key) for key in keys]
+        self._frames = whole if crop is None else [min(crop, n) for n in whole]
+        self._crops = _Crops(cache, keys, targets, crop, seed, augment or LatentAugment())
+        self._order = (seed, shuffle, batch_size, batch_frames)
+        self._rank, self._world_size, self._workers = rank, world_size, workers
+        described = [*self._order, world_size, crop, asdict(self._crops.augment), keys]
+        self._data = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+
+    def _batches(self) -> list[list[int]]:
+        return epoch_batches(self._frames, self.epoch, *self._order, self._rank, self._world_size)
+
+    def __len__(self) -> int:
+        """Batches of this epoch, given or not; they may differ between epochs where frames are counted."""
+        return len(self._batches())
+
+    def __iter__(self) -> Iterator[LatentBatch]:
+        """The batches of this epoch that have not been given."""
+        places = [[(self.epoch, item) for item in batch] for batch in self._batches()[self.batch :]]
+        loader: Iterable[LatentBatch | PeaframeError] = DataLoader(
+            self._crops,
+            batch_sampler=places,
+            num_workers=self._workers,
+            collate_fn=_together,
+            prefetch_factor=4 if self._workers else None,
+            generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
+        )
+        for left, batch in zip(range(len(places) - 1, -1, -1), loader, strict=True):
+            if isinstance(batch, PeaframeError):
+                raise batch
+            self.epoch, self.batch = (self.epoch, self.batch + 1) if left else (self.epoch + 1, 0)
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is: the same on every rank; numbers and a hash of items and options."""
+        return {"epoch": self.epoch, "batch": self.batch, "data": self._data}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another loader was.
+
+        Raises:
+            OptionError: it had other items or other options, so its batches were others.
+        """
+        if state.get("data") != self._data:
+            raise OptionError(
+                f"got the state {state.get('data')} of other items or options, this loader is {self._data}; "
+                "resume with the data, batches, seed and number of ranks of the run that is resumed"
+            )
+        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
