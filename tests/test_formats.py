@@ -21,7 +21,7 @@ EVENTS = {"street.wav": STREET, "clips/yard 2.flac": [Event(10.0, 12.345, "door"
 
 
 def test_names_and_suffixes() -> None:
-    assert formats.names() == ("tsv", "csv", "json", "audacity")
+    assert formats.names() == ("tsv", "csv", "json", "audacity", "raven", "jams")
     found = [formats.for_path(f"folder.x/a{suffix}") for suffix in (".tsv", ".CSV", ".json", ".txt")]
     assert found == ["tsv", "csv", "json", "audacity"]
     for odd in ("a.wav", "a", ".tsv"):

@@ -6,8 +6,11 @@ r"""Files of events: one registry of formats, by name and by suffix.
 | `csv` | .csv | `filename,onset,offset,event_label,score` | empty recordings |
 | `json` | .json | everything, exactly, and settings under `meta` | |
 | `audacity` | .txt | one recording's `start end label` | scores, its name; tabs, line breaks |
+| `raven` | .selections.txt | Raven's selection table | empty recordings; tabs, line breaks |
+| `jams` | .jams | one recording, settings in its sandbox | |
 
-Times have 3 decimals in tsv and csv, 6 in audacity; scores have 4. Text is UTF-8 with `\n`.
+Times have 3 decimals in tsv and csv, 6 in audacity and raven, 9 in jams; scores have 4, in json and jams all. Text is
+UTF-8 with `\n`. Lengths of recordings, which raven and jams can use, are `meta["durations"]`, seconds by name.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Any
 from peaframe.errors import FormatError
 from peaframe.events import Event
 from peaframe.files import atomic_path
-from peaframe.formats import audacity, csv_events, dcase, json_events
+from peaframe.formats import audacity, csv_events, dcase, jams, json_events, raven
 from peaframe.formats.text import EventsByFile
 
 __all__ = ["EventsByFile", "dumps", "for_path", "load", "loads", "names", "save"]
@@ -39,6 +42,8 @@ _FORMATS = {
     "csv": _Format(".csv", csv_events.dumps, csv_events.loads),
     "json": _Format(".json", json_events.dumps, json_events.loads),
     "audacity": _Format(".txt", audacity.dumps, audacity.loads),
+    "raven": _Format(".selections.txt", raven.dumps, raven.loads),
+    "jams": _Format(".jams", jams.dumps, jams.loads),
 }
 
 
@@ -54,8 +59,9 @@ def for_path(path: str | os.PathLike[str]) -> str:
         FormatError: no format has this suffix.
     """
     suffix = Path(path).suffix
-    for name, known in _FORMATS.items():
-        if known.suffix == suffix.lower():
+    endings = {"".join(Path(path).suffixes[-count:]).lower() for count in (1, 2)}
+    for name, known in sorted(_FORMATS.items(), key=lambda item: -len(item[1].suffix)):
+        if known.suffix in endings:
             return name
     choices = ", ".join(f"{known.suffix} ({name})" for name, known in _FORMATS.items())
     raise FormatError(f"{path}: no format has the suffix {suffix!r}; use {choices}, or name the format")
@@ -67,7 +73,7 @@ def dumps(events_by_file: EventsByFile, format: str, meta: Mapping[str, Any] | N
     Args:
         events_by_file: Each recording's name, as the user gave it, and its events.
         format: One of `names()`.
-        meta: How the events were made, kept by json and by no other format.
+        meta: How the events were made, kept by json and jams and by no other format.
 
     Raises:
         FormatError: an unknown format, or a label, name or setting that the format cannot hold.
@@ -81,8 +87,8 @@ def loads(text: str, format: str, source: str = "<text>") -> dict[str, list[Even
     Args:
         text: What the file holds.
         format: One of `names()`.
-        source: The file's name, for messages; audacity, which names no recording, files the events under the
-            stem of it.
+        source: The file's name, for messages; a format or file that names no recording (audacity; raven and jams
+            at times) files the events under the stem of it.
 
     Raises:
         FormatError: an unknown format, or text that is not in it, with file and line.
