@@ -49,7 +49,7 @@ class FramedResult:
     """How well scores tell frames with a sound from frames surely without it.
 
     Attributes:
-        macro: d' of `macro_auroc`, as is usual on AudioSet (Gemmeke et al., ICASSP 2017): the mean of `per_label`
+        macro: d' of `macro_auroc`, as is usual on AudioSet: the mean of `per_label`
             is infinite as soon as one label's AUROC is 1.
         macro_auroc: Mean of `auroc`.
         per_label: d' of each label with positives and negatives.

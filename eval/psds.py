@@ -131,7 +131,7 @@ def psds(
         durations: Seconds of each recording; by default what its scores cover.
         labels: Score these labels only; by default all labels of the scores.
         present_only: Take the scores of each recording's absent labels for 0: with the settings of PSDS1 the
-            macro mean then is PSDS1_T (FlexSED, arXiv 2509.18606), which asks when and not whether.
+            macro mean then is PSDS1_T (FlexSED), which asks when and not whether.
         weights: (resamples, recordings) how often each recording counts in each resample, recordings by
             name; see `peaframe.eval.resample`.
 
