@@ -2,7 +2,7 @@
 
 Ours: equal numbers mean equal labels; above a cosine, two texts are taken for paraphrases (FLAM, arXiv 2505.05335,
 removes only embeddings equal to 1e-6); pairs of labels may be given as related (parent and child in an ontology;
-FlexSED, arXiv 2509.18606, keeps such pairs out of its negatives too).
+FlexSED keeps such pairs out of its negatives too).
 
 Clusters of texts are FineLAP's idea (arXiv 2604.01155): about 500 groups of paraphrases, negatives from other groups
 only. What is done with them here is ours (see `ActivityOptions.cluster_weight`).
