@@ -11,11 +11,18 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from peaframe.cli import calibrate, detect, embed, evaluate, models
+from peaframe.cli import calibrate, detect, embed, evaluate, mix, models
 from peaframe.errors import OptionError, PeaframeError
 from peaframe.version import __version__
 
-COMMANDS = {"calibrate": calibrate, "detect": detect, "embed": embed, "eval": evaluate, "models": models}
+COMMANDS = {
+    "calibrate": calibrate,
+    "detect": detect,
+    "embed": embed,
+    "eval": evaluate,
+    "mix": mix,
+    "models": models,
+}
 
 
 class _Parser(argparse.ArgumentParser):

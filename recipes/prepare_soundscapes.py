@@ -19,20 +19,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from peaframe import formats
-from peaframe.clock import SAMPLE_RATE, seconds_of_samples
+from peaframe.clock import SAMPLE_RATE
 from peaframe.data.mix import Mixer
+from peaframe.data.mix_folder import LICENSE_COLUMNS, LICENSES, write_flac, write_table, write_truth
 from peaframe.data.soundbank import Bank, Clip, read_manifest
 from peaframe.errors import OptionError
 from peaframe.eval.bank import MIX, SCENE_SECONDS, SCENES, SEED
-from peaframe.eval.benchmarks.folder import DURATIONS, TRUTH
 from peaframe.events import Event
-from peaframe.files import atomic_path
-from peaframe.formats import delimited
 from peaframe.recipes.prepare_files import folder_at, run, tell
 
 
@@ -87,19 +83,6 @@ def fold_of(clips: Sequence[Clip], fold: str, origin: dict[Path, str]) -> list[C
     return sorted(kept, key=lambda clip: str(clip.path))
 
 
-def write_flac(path: Path, waveform: NDArray[np.float32]) -> None:
-    """Write 48 kHz mono sound (samples,) as 16 bit FLAC, whole or not at all."""
-    pcm = np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
-    with atomic_path(path) as temp, temp.open("wb") as file:
-        soundfile.write(file, pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-
-
-def write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Write a tab-separated table, whole or not at all."""
-    with atomic_path(path) as temp:
-        temp.write_text("".join(delimited.line(row, "\t") for row in rows), encoding="utf-8", newline="\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Choose the clips, mix, write, print what is there."""
     parser = argparse.ArgumentParser(
@@ -122,20 +105,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     mixer = Mixer(bank, MIX, args.seed)
     audio = folder_at(args.out / "audio")
     truth: dict[str, list[Event]] = {}
-    durations = []
+    samples: dict[str, int] = {}
     for i in tqdm(range(args.scenes), desc="mix", unit="scene", disable=None):
         scene, name = mixer.scene(i, args.seconds), f"scene_{i:03}.flac"
         write_flac(audio / name, scene.waveform)
         truth[name] = scene.events()
-        durations.append((name, f"{seconds_of_samples(len(scene.waveform)):.3f}"))
-    formats.save(args.out / TRUTH, truth)
-    write_table(args.out / DURATIONS, [("filename", "duration"), *durations])
+        samples[name] = len(scene.waveform)
+    write_truth(args.out, truth, samples)
     used = [bank.clips[index] for index in sorted(bank.used)]
     rows = [
         (clip.path.relative_to(args.data).as_posix(), clip.label, clip.source, clip.license) for clip in used
     ]
-    write_table(args.out / "LICENSES.tsv", [("clip", "label", "source", "license"), *rows])
-    print(f"{len(used)} of {len(clips)} clips mixed, licences in {args.out / 'LICENSES.tsv'}")
+    write_table(args.out / LICENSES, [LICENSE_COLUMNS, *rows])
+    print(f"{len(used)} of {len(clips)} clips mixed, licences in {args.out / LICENSES}")
     tell("folder", args.out)
 
 
