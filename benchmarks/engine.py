@@ -7,7 +7,8 @@ transformers' layout, and prints for one thread:
 
 - speed: CPU-seconds per second of audio of transformers' PeAudioFrameLevelModel and of peaframe's detector, exact and
   fast, taking turns in one run, and by how much the probabilities differ (`pip install transformers==5.23.0`);
-- memory: peak of a long detection above the loaded model;
+- memory: peak of a long detection above the loaded model (`--size tiny --minutes 1440`: a day, by a model so small
+  that it is heard the same day);
 - queries: 100 queries against 1, their embeddings new and then cached;
 - start: seconds of a whole `peaframe detect` on 10 seconds of audio, model on disk.
 
@@ -38,6 +39,7 @@ from peaframe.models.load import load_model, save_pe
 from peaframe.models.pe_frame import PEFrameModel, public_config
 
 COMMAND = "import sys; from peaframe.cli.main import main; sys.exit(main())"
+TINY = Path(__file__).parent.parent / "tests" / "golden" / "pe_a_frame_original"
 WORDS = [f"sound number {i}" for i in range(100)]
 
 
@@ -65,7 +67,10 @@ def word_tokenizer() -> str:
 
 @torch.no_grad()
 def build(size: str, folder: Path) -> None:
-    """Write a model of a public size with random weights in transformers' layout."""
+    """Write a model of a public size, or the tests' tiny one, with random weights in transformers' layout."""
+    if size == "tiny":
+        save_pe(load_model(TINY), folder, "transformers", word_tokenizer())
+        return
     torch.manual_seed(0)
     model = PEFrameModel(public_config(size)).eval()
     for name, p in model.named_parameters():
@@ -135,13 +140,16 @@ def memory(folder: Path, minutes: float) -> dict[str, Any]:
 
     recording = folder / "long.flac"
     with SoundFile(recording, "w", SAMPLE_RATE, 1, "PCM_16") as file:
+        minute = sound(60.0)
         for _ in range(max(1, round(minutes))):
-            file.write(sound(60.0))
+            file.write(minute)
     code = f"""if True:
-        import resource, torch
+        import torch
         from peaframe.infer.detector import load
         detector = load({str(folder)!r}, "cpu")
-        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        def peak():  # of this process alone; ru_maxrss is never less than that of the one that started it
+            with open("/proc/self/status") as file:
+                return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
         detector.model.encode_tokens(torch.ones(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=torch.long))
         for p in detector.model.parameters():
             p.sum()  # weights lie on the disk until they are looked at
@@ -201,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", default="small", choices=("small", "base", "large"))
+    parser.add_argument("--size", default="small", choices=("tiny", "small", "base", "large"))
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the recording for memory")
     parser.add_argument("--rounds", type=int, default=3)

@@ -14,6 +14,8 @@ from peaframe.calibration import Calibration
 from peaframe.cli.options import (
     add_event_arguments,
     add_listening_arguments,
+    add_query_arguments,
+    all_queries,
     check_inputs,
     event_options,
     event_summary,
@@ -22,6 +24,7 @@ from peaframe.cli.output import check_destinations, print_text, table
 from peaframe.errors import OptionError
 from peaframe.events import EventOptions
 from peaframe.files import atomic_path
+from peaframe.queries import QueryFile
 
 if TYPE_CHECKING:
     from peaframe.infer.detector import Detection
@@ -34,6 +37,7 @@ examples:
   peaframe detect street.wav "dog barking" siren --threshold 0.5 --threshold "dog barking=0.7"
   peaframe detect street.wav siren --scores street.npz --plot street.png
   peaframe detect street.wav "dog barking" siren --calibration mine.json
+  peaframe detect street.wav --queries tuned.json
 
 Results go to standard output (or to --output), one line about model, settings and speed to standard error.
 """
@@ -44,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recording", help="an audio or video file, of any length, or what `embed` kept (.npz)"
     )
-    parser.add_argument("queries", nargs="+", metavar="QUERY", help='a sound in words, such as "dog barking"')
+    add_query_arguments(parser)
     add_listening_arguments(parser)
     parser.add_argument(
         "--calibration",
@@ -88,16 +92,24 @@ def run(args: argparse.Namespace) -> None:
     chosen = args.format
     if chosen is None:
         chosen = "table" if args.output is None else formats.for_path(args.output)
-    queries = list(dict.fromkeys(query.strip() for query in args.queries))
-    check_inputs({"calibration": args.calibration}, output=args.output, scores=args.scores, plot=args.plot)
+    read = {"calibration": args.calibration, "queries": args.query_file}
+    check_inputs(read, output=args.output, scores=args.scores, plot=args.plot)
     check_destinations(args.recording, output=args.output, scores=args.scores, plot=args.plot)
     _check_recording(args)
+    vectors = None if args.query_file is None else QueryFile.load(args.query_file)
+    queries = all_queries(args, [] if vectors is None else vectors.names)
     calibration = None if args.calibration is None else Calibration.load(args.calibration)
+    if vectors is not None and calibration is not None and (both := calibration.known(vectors.names)):
+        raise OptionError(
+            f"--calibration was fitted to the words {both[0]!r}, which --queries replaces; leave out one of them"
+        )
     if args.plot is not None:
         from peaframe.infer.plot import save_plot  # says so if matplotlib is missing
     from peaframe.infer.detector import load
 
     detector = load(args.model, args.device, args.precision)
+    if vectors is not None:
+        detector.use_queries(vectors)
     base: EventOptions | Mapping[str, EventOptions] = detector.model.event_options
     if calibration is not None:
         calibration.check_model(detector.model.name, detector.model.fingerprint())
@@ -120,6 +132,8 @@ def run(args: argparse.Namespace) -> None:
         save_plot(found, args.recording, args.plot)
     _write_events(found, chosen, args.output)
     how = event_summary(options)
+    if vectors is not None:
+        how += f", {len(found.settings['tuned'])} of {len(queries)} queries tuned"
     if calibration is not None:
         how += f", {len(found.settings['calibrated'])} of {len(queries)} queries calibrated"
     print(_summary(found, how, seconds), file=sys.stderr)

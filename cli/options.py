@@ -41,6 +41,35 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_query_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare QUERY and --queries, either of which is enough; see `all_queries`."""
+    words = parser.add_argument(
+        "queries", nargs="+", metavar="QUERY", default=[], help='a sound in words, such as "dog barking"'
+    )
+    words.required = False  # with "*" in place of "+" no option may stand between the recording and the words
+    parser.add_argument(
+        "--queries",
+        type=Path,
+        dest="query_file",
+        metavar="FILE.json",
+        help="query vectors tuned for this model: their names are queries too, and QUERY may be left out",
+    )
+
+
+def all_queries(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """The queries in words and the names of query vectors, each once.
+
+    Raises:
+        OptionError: there are none.
+    """
+    queries = list(dict.fromkeys([*(query.strip() for query in args.queries), *names]))
+    if not queries:
+        raise OptionError(
+            "got no QUERY; give a sound in words, such as 'dog barking', or --queries FILE.json"
+        )
+    return queries
+
+
 def check_inputs(read: Mapping[str, Path | None], **written: Path | None) -> None:
     """Refuse to write over a file that is read.
 

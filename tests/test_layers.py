@@ -28,6 +28,7 @@ FLOORS = {
     "calibration": 0,
     "files": 0,
     "formats": 0,
+    "queries": 0,
     "codec": 1,
     "models": 2,
     "infer": 3,

@@ -36,6 +36,7 @@ from peaframe.models.frame import FrameModel
 from peaframe.models.load import load_model
 from peaframe.models.names import BUILT_IN
 from peaframe.models.precision import EXACT, check_precision
+from peaframe.queries import QueryFile
 from peaframe.scores import Scores
 from peaframe.version import __version__
 
@@ -108,6 +109,14 @@ class Detector:
         self.model.set_precision(precision)
         self._texts = TextEmbeddings(model)
 
+    def use_queries(self, queries: QueryFile) -> None:
+        """Take these query vectors for queries of their names from now on, and no longer any that were taken before.
+
+        Raises:
+            OptionError: they were tuned for another model.
+        """
+        self._texts.use(queries)
+
     def detect(
         self,
         source: str | Path | NDArray[np.floating[Any]],
@@ -123,7 +132,7 @@ class Detector:
 
         Args:
             source: an audio or video file, mono samples (samples,) at 48 kHz, or a `.npz` file of embeddings.
-            queries: descriptions such as "dog barking"; a repeated one counts once.
+            queries: descriptions such as "dog barking", or names given to `use_queries`; repeated ones count once.
             options: how scores become events, for all queries or by query; None takes the calibration's, and the
                 model's own for queries it does not know.
             calibration: what was fitted for this model; scores of queries it knows are calibrated.
@@ -158,6 +167,7 @@ class Detector:
             "products": str(self.model.products).removeprefix("torch."),
             "queries": words,
             "options": _plain(chosen),
+            "tuned": self._texts.own(words),
             "calibrated": [] if calibration is None else calibration.known(words),
             "window_frames": self.window_frames,
             "overlap_frames": self.overlap_frames,
@@ -176,12 +186,14 @@ class Detector:
     ) -> Scores:
         """The probabilities alone; arguments and errors as in `detect`."""
         words = _checked(queries)
-        texts = self._texts(words)
+        texts, biases = self._texts(words), self._texts.biases(words)
         kept = _load_embeddings(source)
         if kept is not None:
             return self.score_embeddings(kept, words, start=start, end=end)
         stitcher = Stitcher(len(words), self.overlap_frames)
-        heard = self._listen(source, start, end, progress, stitcher, lambda x: self.model.score(x, texts))
+        heard = self._listen(
+            source, start, end, progress, stitcher, lambda x: self.model.score(x, texts) + biases
+        )
         values = _sigmoid(stitcher.result()[: frame_count(heard)])
         return Scores(values, tuple(words), start or 0.0, seconds_of_samples(heard), self._meta())
 
@@ -231,7 +243,7 @@ class Detector:
                 f"this model is {self.model.name} ({self.model.fingerprint()}); use --model {embeddings.model}"
             )
         words = _checked(queries)
-        texts = self._texts(words)
+        texts, biases = self._texts(words), self._texts.biases(words)
         last = embeddings.start + embeddings.duration
         begin, stop = embeddings.start if start is None else start, last if end is None else min(end, last)
         if not embeddings.start <= begin < stop:
@@ -243,7 +255,7 @@ class Detector:
         seconds = stop - began
         rows = embeddings.values[first : first + frame_count(samples_of_seconds(seconds))]
         parts = [
-            self.model.score(torch.from_numpy(part).to(self.device, texts.dtype)[None], texts)[0]
+            (self.model.score(torch.from_numpy(part).to(self.device, texts.dtype)[None], texts)[0] + biases)
             .cpu()
             .numpy()
             for part in np.array_split(rows, -(-len(rows) // 10_000))

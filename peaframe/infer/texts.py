@@ -15,6 +15,7 @@ from torch import Tensor
 from peaframe.errors import PeaframeError
 from peaframe.files import atomic_path
 from peaframe.models.frame import FrameModel
+from peaframe.queries import QueryFile
 
 BATCH = 64
 
@@ -37,21 +38,42 @@ class TextEmbeddings:
         """Take the model; the disk is used if its `slow_text` says so."""
         self._model = model
         self._known: dict[str, Tensor] = {}
+        self._own: dict[str, tuple[Tensor, float]] = {}
         self._folder = cache_folder() / "texts" / model.fingerprint() if model.slow_text else None
+
+    def use(self, queries: QueryFile) -> None:
+        """Take these vectors for queries of their names, in place of any before; see `Detector.use_queries`."""
+        queries.check_model(self._model.name, self._model.fingerprint(), self._model.embedding_dim)
+        self._own = {
+            query.name: (torch.tensor(query.vector).to(self._model.logit_scale), query.bias)
+            for query in queries.queries
+        }
+
+    def biases(self, queries: Sequence[str]) -> Tensor:
+        """What is added to the logits of each query (queries,), on the model's device; 0 for those in words."""
+        values = [self._own[query][1] if query in self._own else 0.0 for query in queries]
+        return torch.tensor(values).to(self._model.logit_scale)
+
+    def own(self, queries: Sequence[str]) -> list[str]:
+        """Those of the queries that are vectors of `use`."""
+        return [query for query in queries if query in self._own]
 
     def __call__(self, queries: Sequence[str]) -> Tensor:
         """Embeddings (queries, dim), on the model's device."""
-        for query in queries:
+        words = [query for query in queries if query not in self._own]
+        for query in words:
             if query not in self._known and (stored := self._load(query)) is not None:
                 self._known[query] = stored
-        new = [query for query in dict.fromkeys(queries) if query not in self._known]
+        new = [query for query in dict.fromkeys(words) if query not in self._known]
         with torch.inference_mode():
             for i in range(0, len(new), BATCH):
                 part = new[i : i + BATCH]
                 self._known.update(zip(part, self._model.encode_text(part), strict=True))
         for query in new:
             self._store(query)
-        return torch.stack([self._known[query] for query in queries])
+        return torch.stack(
+            [self._own[query][0] if query in self._own else self._known[query] for query in queries]
+        )
 
     def _path(self, query: str) -> Path | None:
         name = hashlib.sha256(query.encode("utf-8", "surrogatepass")).hexdigest()[:32]
