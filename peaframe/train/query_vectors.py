@@ -79,8 +79,8 @@ def tune_query_vectors(
     if not states:
         raise OptionError("got no states; expected some for each query")
     marks = {name: _marks(name, given, len(rows)) for name, given in states.items()}
-    with torch.no_grad():
-        texts = model.encode_text([name.strip() for name in marks]).double().cpu()
+    with torch.no_grad():  # one at a time: in a batch, the last bits of each would hang on the others
+        texts = [model.encode_text([name.strip()])[0].double().cpu() for name in marks]
     scale, bias = float(model.logit_scale.detach()), float(model.logit_bias.detach())
     tuned = []
     for (name, mark), text in zip(marks.items(), texts, strict=True):
