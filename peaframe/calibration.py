@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from peaframe.config import build
 from peaframe.errors import ConfigError, FormatError, OptionError
 from peaframe.events import EventOptions
-from peaframe.files import atomic_path
+from peaframe.json_files import load_json, save_json
 from peaframe.scores import Scores
 
 __all__ = ["Calibration", "Isotonic", "Platt", "QueryFit", "fit_isotonic", "fit_platt", "log_odds"]
@@ -192,15 +192,11 @@ class Calibration:
             FormatError: The file cannot be written there.
         """
         content = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "model": self.model,
             "fingerprint": self.fingerprint,
             "queries": {query: _plain(fit) for query, fit in self.queries.items()},
         }
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        with atomic_path(path) as part:
-            part.write_text(text, encoding="utf-8", errors="surrogatepass")
+        save_json(path, _FORMAT, _VERSION, content)
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
@@ -210,19 +206,7 @@ class Calibration:
             FormatError: The file is missing, damaged, or no calibration.
         """
         hint = "expected a file written by peaframe calibrate"
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogatepass"))
-        except OSError as error:
-            raise FormatError(f"{path}: cannot read the calibration ({error.strerror}); {hint}") from error
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"{path}: no calibration, it is not JSON; {hint}") from error
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise FormatError(f"{path}: no calibration, it does not say format {_FORMAT!r}; {hint}")
-        if content.get("version") != _VERSION:
-            raise FormatError(
-                f"{path}: a calibration of version {content.get('version')!r}, expected {_VERSION}; "
-                "use the peaframe that wrote it"
-            )
+        content = load_json(path, _FORMAT, _VERSION, "a calibration", hint)
         model, queries = content.get("model"), content.get("queries")
         mark = content.get("fingerprint")
         known = mark is None or isinstance(mark, str)

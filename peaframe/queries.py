@@ -8,7 +8,6 @@ with one model, and `peaframe detect --queries` takes them.
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peaframe.errors import FormatError, OptionError
-from peaframe.files import atomic_path
+from peaframe.json_files import load_json, save_json
 
 __all__ = ["QueryFile", "QueryVector"]
 
@@ -136,8 +135,6 @@ class QueryFile:
             FormatError: The file cannot be written there.
         """
         content = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "model": self.model,
             "fingerprint": self.fingerprint,
             "queries": [
@@ -145,9 +142,7 @@ class QueryFile:
                 for query in self.queries
             ],
         }
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        with atomic_path(path) as part:
-            part.write_text(text, encoding="utf-8", errors="surrogatepass")
+        save_json(path, _FORMAT, _VERSION, content)
 
     @classmethod
     def load(cls, path: str | Path) -> QueryFile:
@@ -157,19 +152,7 @@ class QueryFile:
             FormatError: The file is missing, damaged, or holds no query vectors.
         """
         hint = "expected a file of query vectors, as peaframe.queries writes it"
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogatepass"))
-        except OSError as error:
-            raise FormatError(f"{path}: cannot read the query vectors ({error.strerror}); {hint}") from error
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"{path}: no query vectors, it is not JSON; {hint}") from error
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise FormatError(f"{path}: no query vectors, it does not say format {_FORMAT!r}; {hint}")
-        if content.get("version") != _VERSION:
-            raise FormatError(
-                f"{path}: query vectors of version {content.get('version')!r}, expected {_VERSION}; "
-                "use the peaframe that wrote it"
-            )
+        content = load_json(path, _FORMAT, _VERSION, "query vectors", hint)
         model, mark, queries = (content.get(key) for key in ("model", "fingerprint", "queries"))
         named = isinstance(model, str) and model and isinstance(mark, str) and mark
         if not (named and isinstance(queries, list)):

@@ -29,6 +29,7 @@ FLOORS = {
     "files": 0,
     "formats": 0,
     "queries": 0,
+    "json_files": 0,
     "codec": 1,
     "models": 2,
     "infer": 3,

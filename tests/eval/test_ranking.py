@@ -315,9 +315,9 @@ def test_weights_repeat_recordings(
     area = frame_auroc(scores, truth, max_fpr=max_fpr, weights=rows)
     precision = frame_average_precision(scores, truth, weights=rows)
 
-    assert area.samples is not None
-    assert precision.samples is not None
-    for row, one, two in zip(rows, area.samples, precision.samples, strict=True):
+    samples = np.stack([np.asarray(area.samples), np.asarray(precision.samples)], axis=1)
+    assert samples.shape == (len(rows), 2)
+    for row, (one, two) in zip(rows, samples.tolist(), strict=True):
         copies, events = repeated(scores, truth, row)
         if any(events.values()):
             expected = frame_auroc(copies, events, max_fpr=max_fpr), frame_average_precision(copies, events)

@@ -20,7 +20,7 @@ from peaframe.eval import ScoreTable, read_table, write_table
 from peaframe.eval.benchmarks import Benchmark, Recordings, find
 from peaframe.eval.run import run_benchmark
 from peaframe.eval.suite import evaluate
-from peaframe.events import Event, events_from_scores, filtered_scores
+from peaframe.events import Event, EventOptions, events_from_scores, filtered_scores
 from peaframe.scores import Scores
 
 corpora = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "corpora.py")))
@@ -109,8 +109,8 @@ def test_desed_is_heard_with_its_ensembles_and_filtered_as_it_says(
 
     # The document is what `evaluate` says of the filtered tables.
     found = find("desed-validation").load(data)
-    options = find("desed-validation").events
-    assert options is not None
+    options = EventOptions(threshold=0.5, median=7 * 0.064)
+    assert find("desed-validation").events == options
     heard = {}
     for recording in found.audio:
         own = read_table(output / "scores" / f"{recording}.tsv")
