@@ -1,0 +1,236 @@
+import numpy as np
+import pytest
+import torch
+
+from peaframe.data.latent_augment import LatentAugment, blot, mix
+from peaframe.data.latent_loader import LatentLoader, epoch_batches
+from peaframe.errors import OptionError
+
+
+def same(one, other):
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one))
+
+
+# ---- batches
+
+
+def signs(frames, labels=3):
+    """Targets of items: -1, but +1 in column i % labels from frame 1 on."""
+
+    def targets(item):
+        out = np.full((frames[item], labels), -1, np.int8)
+        out[1:, item % labels] = 1
+        return out
+
+    return targets
+
+
+FRAMES = (5, 30, 12, 8, 20, 3, 9, 40, 7, 11, 6)
+
+
+def loader(cache, **options):
+    options = {"batch_size": 3, "crop_seconds": 0.4, "seed": 1} | options
+    keys = [f"key{i}" for i in range(len(FRAMES))]
+    return LatentLoader(cache, keys, signs(FRAMES), **options)
+
+
+def test_batches_are_crops_with_their_targets(stored):
+    batches = list(loader(stored(*FRAMES)))
+    assert sorted(i for batch in batches for i in batch.items.tolist()) == list(range(11))
+    assert [len(batch.items) for batch in batches] == [3, 3, 3, 2]
+    for batch in batches:
+        frames = [min(10, FRAMES[i]) for i in batch.items.tolist()]
+        assert batch.latents.shape == (len(frames), max(frames), 4)
+        assert batch.latents.dtype == torch.float32
+        assert batch.mask.sum(dim=1).tolist() == frames
+        assert torch.equal(batch.counted, batch.mask)
+        assert batch.partners.tolist() == [-1] * len(frames)
+        for row, (item, start, length) in enumerate(
+            zip(batch.items.tolist(), batch.starts.tolist(), frames, strict=True)
+        ):
+            own = batch.latents[row, :length]
+            assert own[:, 0].tolist() == [item] * length
+            assert own[:, 1].tolist() == list(range(start, start + length))
+            assert not batch.latents[row, length:].any()
+            assert not batch.targets[row, length:].any()
+            expected = signs(FRAMES)(item)[start : start + length]
+            np.testing.assert_array_equal(batch.targets[row, :length], expected)
+
+
+def test_crops_and_order_are_new_in_every_epoch(stored):
+    one = loader(stored(*FRAMES))
+    first, second = list(one), list(one)
+    assert one.epoch == 2
+    assert [b.items.tolist() for b in first] != [b.items.tolist() for b in second]
+    starts = [
+        {int(i): int(s) for b in e for i, s in zip(b.items, b.starts, strict=True)} for e in (first, second)
+    ]
+    assert starts[0][7] != starts[1][7]
+    again = loader(stored(*FRAMES))
+    assert all(same(*pair) for pair in zip(first, again, strict=True))
+    plain = loader(stored(*FRAMES), shuffle=False)
+    assert [i for b in plain for i in b.items.tolist()] == list(range(11))
+
+
+EVERYTHING = LatentAugment(mixup=0.7, time_masks=2, time_seconds=0.2, channel_mask=0.5)
+
+
+def test_workers_change_nothing(stored):
+    cache = stored(*FRAMES)
+    alone = list(loader(cache, augment=EVERYTHING))
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    shared = list(loader(cache, augment=EVERYTHING, workers=2))
+    assert torch.equal(torch.get_rng_state(), before)  # nor anybody else's random numbers
+    assert all(same(*pair) for pair in zip(alone, shared, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("given", [1, 4, 6])
+def test_a_run_goes_on_where_it_was(stored, given, workers):
+    """Four batches an epoch: in the middle of one, at its end, and in the middle of the next."""
+    cache = stored(*FRAMES)
+
+    def batches(one):
+        for _ in range(3):
+            yield from one
+
+    whole = list(batches(loader(cache, augment=EVERYTHING)))
+    one = loader(cache, augment=EVERYTHING, workers=workers)
+    running = batches(one)
+    for _ in range(given):
+        next(running)
+    state = one.state_dict()
+    running.close()
+    other = loader(cache, augment=EVERYTHING, workers=workers)
+    other.load_state_dict(state)
+    rest = []
+    while other.epoch < 3:
+        rest += list(other)
+    assert len(rest) == 12 - given
+    assert all(same(*pair) for pair in zip(whole[given:], rest, strict=True))
+
+
+def test_a_state_of_something_else_is_refused(stored, refusal):
+    cache = stored(*FRAMES)
+    state = loader(cache).state_dict()
+    for options in ({"seed": 2}, {"batch_size": 4}, {"world_size": 2}, {"augment": EVERYTHING}):
+        message = refusal(OptionError, loader(cache, **options).load_state_dict, state)
+        assert "other items or options" in message
+    other = loader(cache, workers=1)  # how it is computed does not matter
+    other.load_state_dict({**state, "batch": 2})
+    assert len(list(other)) == 2
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_an_epoch(stored, world_size):
+    cache = stored(*FRAMES)
+    whole = [batch.items.tolist() for batch in loader(cache)]
+    ranks = [
+        [batch.items.tolist() for batch in loader(cache, rank=rank, world_size=world_size)]
+        for rank in range(world_size)
+    ]
+    assert len({len(batches) for batches in ranks}) == 1
+    dealt = [batch for turn in zip(*ranks, strict=True) for batch in turn]
+    assert dealt == (whole + whole)[: len(dealt)]
+    assert len(dealt) < len(whole) + world_size
+
+
+def test_frames_of_a_batch_are_bounded(stored):
+    assert epoch_batches([5, 3, 3, 9, 2], 0, 0, False, None, 10) == [[0, 1], [2], [3], [4]]
+    assert epoch_batches([5, 5, 30, 5], 0, 0, False, None, 10) == [[0, 1], [2], [3]]
+    batches = list(loader(stored(*FRAMES), batch_size=None, batch_frames=25, crop_seconds=None))
+    assert sum(len(batch.items) for batch in batches) == 11
+    assert all(batch.mask.numel() <= 25 or len(batch.items) == 1 for batch in batches)
+    assert max(batch.mask.shape[1] for batch in batches) == 40
+
+
+def test_bad_requests_are_refused(stored, refusal):
+    cache = stored(*FRAMES)
+    for options in ({"batch_size": None}, {"batch_frames": 100}, {"batch_size": 0}):
+        assert "batch_frames" in refusal(OptionError, loader, cache, **options)
+    for options in ({"rank": 1}, {"crop_seconds": 0.0}, {"seed": -1}, {"workers": -1}):
+        assert "rank from 0" in refusal(OptionError, loader, cache, **options)
+    assert "no items" in refusal(OptionError, LatentLoader, cache, [], signs(FRAMES), batch_size=1)
+    message = refusal(OptionError, LatentLoader, cache, ["key0", "key77"], signs(FRAMES), batch_size=1)
+    assert "1 of 2 items, the first is key77" in message
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_targets_that_do_not_fit_are_refused_in_one_line(stored, refusal, workers):
+    cache = stored(5, 6)
+    one = LatentLoader(cache, ["key0", "key1"], signs((5, 7)), batch_size=2, workers=workers)
+    assert "shape (7, 3) for item 1, expected (6 frames, labels)" in refusal(OptionError, list, one)
+
+
+# ---- augmentation
+
+
+def test_mixup_mixes_latents_and_joins_labels(stored):
+    augment = LatentAugment(mixup=1.0, mixup_share=(0.25, 0.25))
+    for batch in loader(stored(*FRAMES), augment=augment, crop_seconds=0.12, batch_size=11):
+        for row, (item, partner) in enumerate(
+            zip(batch.items.tolist(), batch.partners.tolist(), strict=True)
+        ):
+            assert item != partner
+            assert batch.latents[row, :, 0].tolist() == [0.75 * item + 0.25 * partner] * 3
+            assert (batch.targets[row].amax(dim=0) == 1).nonzero().flatten().tolist() == sorted(
+                {item % 3, partner % 3}
+            )
+
+
+def test_a_shorter_item_is_mixed_in_somewhere():
+    rows, more = np.zeros((6, 2), np.float32), np.ones((2, 2), np.float32)
+    targets, theirs = np.full((6, 2), -1, np.int8), np.array([[1, 0], [1, 0]], np.int8)
+    places = set()
+    for seed in range(60):
+        mixed, joined = mix((rows, targets), (more, theirs), 0.5, np.random.default_rng(seed))
+        at = int(mixed[:, 0].argmax())
+        places.add(at)
+        expected = np.zeros((6, 2))
+        expected[at : at + 2] = 0.5
+        np.testing.assert_array_equal(mixed, expected)
+        np.testing.assert_array_equal(joined[at : at + 2], [[1, 0], [1, 0]])
+        assert (np.delete(joined, [at, at + 1], axis=0) == -1).all()
+    assert places == {0, 1, 2, 3, 4}
+    assert not rows.any()
+
+
+def test_what_is_blotted_out_counts_no_more(stored):
+    augment = LatentAugment(time_masks=1, time_seconds=0.12)
+    blotted = 0
+    for batch in loader(stored(*FRAMES), augment=augment, batch_size=11):
+        gone = batch.mask & ~batch.counted
+        assert not batch.targets[gone].any()
+        assert batch.targets[batch.counted].abs().eq(1).all()
+        assert 1 <= int(gone.sum(dim=1).max()) <= 3
+        plain = {int(i): s for i, s in zip(batch.items, batch.starts, strict=True)}
+        for row, item in enumerate(batch.items.tolist()):
+            frames = int(batch.mask[row].sum())
+            mean = float(plain[item]) + (frames - 1) / 2
+            assert batch.latents[row, :frames][gone[row, :frames], 1].tolist() == [mean] * int(
+                gone[row].sum()
+            )
+        blotted += int(gone.sum())
+    assert blotted >= 10
+
+
+def test_channels_are_blotted_out_as_a_whole():
+    rows = np.random.default_rng(0).normal(size=(9, 8)).astype(np.float32)
+    counts = set()
+    for seed in range(40):
+        out, kept = blot(rows, LatentAugment(channel_mask=0.5), np.random.default_rng(seed))
+        assert kept.all()
+        changed = (out != rows).any(axis=0)
+        np.testing.assert_array_equal(out[:, changed], np.broadcast_to(rows.mean(axis=0), (9, 8))[:, changed])
+        counts.add(int(changed.sum()))
+    assert counts == {0, 1, 2, 3, 4}
+    out, kept = blot(rows, LatentAugment(), np.random.default_rng(0))
+    np.testing.assert_array_equal(out, rows)
+
+
+def test_impossible_augmentation_is_refused(refusal):
+    for options in ({"mixup": 1.5}, {"mixup_share": (0.6, 0.5)}, {"channel_mask": -0.1}):
+        assert "expected numbers in [0, 1]" in refusal(OptionError, LatentAugment, **options)
+    for options in ({"time_masks": -1}, {"time_seconds": -0.5}):
+        assert "0 or more" in refusal(OptionError, LatentAugment, **options)
