@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from peaframe.eval.benchmarks import find
+
 DASH = "-0Kp-_9xY_U"  # a YouTube id that begins with a dash and holds an underscore
 OTHER = "Yab0cd1ef2g"  # one that begins with a Y
 
@@ -172,3 +174,16 @@ def folder(data: Path) -> Path:
     sound(data / "audio/silent.wav", 3.0)
     sound(data / "old/c.wav", 1.0)
     return data
+
+
+def load(name, data):
+    """A benchmark's recordings, after checks that hold for all of them."""
+    found = find(name).load(data)
+    ids = list(found.audio)
+    assert ids == sorted(ids) == list(found.durations) == list(found.truth)
+    assert not set(ids) & set(found.missing)
+    assert all(path.is_file() for path in found.audio.values())
+    for recording, events in found.truth.items():
+        assert events == sorted(events)
+        assert all(event.offset <= found.durations[recording] for event in events)
+    return found
