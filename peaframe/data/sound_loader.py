@@ -1,0 +1,263 @@
+"""Batches of sound, changed on the fly, in an order that can be taken up anywhere.
+
+For what latents cannot be kept: sound that is other in every epoch, and models without a codec. It is used as
+`peaframe.data.latent_loader` is and promises the same: any number of workers gives the same batches, and a run that
+goes on in the middle of an epoch gets those that the uninterrupted one would have got.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from peaframe import audio
+from peaframe.clock import (
+    HOP_SAMPLES,
+    frame_count,
+    frames_of_seconds,
+    samples_of_seconds,
+    seconds_of_samples,
+)
+from peaframe.data.augment import Waveform
+from peaframe.data.latent_loader import epoch_batches
+from peaframe.data.latent_rows import AudioPart
+from peaframe.data.sound_augment import SoundAugment, Targets, augment_sound
+from peaframe.errors import AudioError, OptionError, PeaframeError
+
+
+@dataclass(frozen=True, eq=False)
+class SoundBatch:
+    """Items of one batch, zeros behind their ends.
+
+    Attributes:
+        waveform: (batch, samples) float32, 48 kHz.
+        lengths: (batch,) int64, how many samples belong to each item.
+        mask: (batch, frames), true where there is sound.
+        targets: (batch, frames, labels), of the type they are given in; 0 where nothing counts.
+        counted: (batch, frames), true where targets count: the mask.
+        items: (batch,) number of each item.
+        partners: (batch,) -1: nothing is mixed into an item.
+        starts: (batch,) first frame of each item that is in the batch, before shift and speed.
+    """
+
+    waveform: Tensor
+    lengths: Tensor
+    mask: Tensor
+    targets: Tensor
+    counted: Tensor
+    items: Tensor
+    partners: Tensor
+    starts: Tensor
+
+
+# Samples, targets, item, start.
+_Crop = tuple[Waveform, Targets, int, int]
+
+
+class _Crops(Dataset["_Crop | PeaframeError"]):
+    """Items as they stand in a batch; an error is handed on, since torch would make many lines of it."""
+
+    def __init__(
+        self,
+        parts: list[AudioPart],
+        targets: Callable[[int], Any],
+        crop: int | None,
+        seed: int,
+        augment: SoundAugment,
+    ) -> None:
+        self.parts, self.targets = parts, targets
+        self.crop, self.seed, self.augment = crop, seed, augment
+
+    def __getitem__(self, place: tuple[int, int]) -> _Crop | PeaframeError:
+        """What becomes of an item in an epoch, by (epoch, item)."""
+        try:
+            return self._prepare(*place)
+        except PeaframeError as error:
+            return error
+
+    def _prepare(self, epoch: int, item: int) -> _Crop:
+        rng = np.random.default_rng((self.seed, epoch, item + 1))
+        waveform, targets, start = self._cut(item, rng)
+        waveform, targets = augment_sound(waveform, targets, self.augment, rng)
+        if self.crop is not None:  # slower is longer
+            waveform, targets = waveform[: self.crop * HOP_SAMPLES], targets[: self.crop]
+        return waveform, targets, item, start
+
+    def _cut(self, item: int, rng: np.random.Generator) -> tuple[Waveform, Targets, int]:
+        part = self.parts[item]
+        first = samples_of_seconds(part.start)
+        if part.duration is None:
+            whole = audio.probe(part.path).duration
+            samples = samples_of_seconds(whole) - first
+            if samples < 1:
+                raise AudioError(
+                    f"{part.path}: start {part.start} s is not before the recording's end at {whole:.3f} s"
+                )
+        else:
+            samples = max(1, samples_of_seconds(part.duration))
+        frames = frame_count(samples)
+        targets = np.asarray(self.targets(item))
+        if targets.ndim != 2 or len(targets) != frames:
+            raise OptionError(
+                f"got targets of shape {targets.shape} for item {item}, expected ({frames} frames, labels)"
+            )
+        start, end = 0, first + samples
+        if self.crop is not None and frames > self.crop:
+            start = int(rng.integers(frames - self.crop + 1))
+            end = min(end, first + (start + self.crop) * HOP_SAMPLES)
+        begin = first + start * HOP_SAMPLES
+        waveform = audio.read(part.path, seconds_of_samples(begin), seconds_of_samples(end))
+        # Lossy files may be some frames shorter than they say.
+        return waveform, targets[start : start + frame_count(len(waveform))], start
+
+
+def _together(found: list[_Crop | PeaframeError]) -> SoundBatch | PeaframeError:
+    """Items as a batch, or what went wrong."""
+    crops: list[_Crop] = []
+    for crop in found:
+        if isinstance(crop, PeaframeError):
+            return crop
+        crops.append(crop)
+    labels = {targets.shape[1] for _, targets, *_ in crops}
+    if len(labels) > 1:
+        return OptionError(f"got targets of {sorted(labels)} labels in one batch, expected as many for all")
+
+    def padded(values: Sequence[Any]) -> Tensor:
+        longest = max(len(value) for value in values)
+        out = np.zeros((len(values), longest, *values[0].shape[1:]), values[0].dtype)
+        for row, value in zip(out, values, strict=True):
+            row[: len(value)] = value
+        return torch.from_numpy(out)
+
+    waveforms, targets, items, starts = zip(*crops, strict=True)
+    mask = padded([np.ones(len(own), dtype=bool) for own in targets])
+    return SoundBatch(
+        waveform=padded(waveforms),
+        lengths=torch.tensor([len(own) for own in waveforms]),
+        mask=mask,
+        targets=padded(targets),
+        counted=mask.clone(),
+        items=torch.tensor(items),
+        partners=torch.full((len(crops),), -1),
+        starts=torch.tensor(starts),
+    )
+
+
+class SoundLoader:
+    """Batches of an epoch, each time it is gone through; one left in the middle goes on there.
+
+    Attributes:
+        epoch: the epoch that is, or will be, gone through.
+        batch: how many of its batches have been given.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[AudioPart],
+        targets: Callable[[int], Any],
+        *,
+        batch_size: int,
+        crop_seconds: float | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 0,
+        augment: SoundAugment | None = None,
+    ) -> None:
+        """Prepare. Recordings are opened when their turn comes; that they exist is checked here.
+
+        Args:
+            items: parts of recordings.
+            targets: gives those of an item by its number: (frames, labels) for all its frames (1920 samples each, the
+                last may be shorter), with as many labels for every item. +1 heard, -1 not heard, 0 unknown. It must
+                not change anything: worker processes call it.
+            batch_size: most items of a batch.
+            crop_seconds: of longer items only a part of this length is read, another one in every epoch; None for
+                whole items. Items that were slowed down are cut at this length.
+            seed: of everything that is drawn.
+            shuffle: false for the order of the items.
+            rank: of this process.
+            world_size: number of ranks.
+            workers: processes that prepare batches; 0 for this one.
+            augment: what happens to items; None for nothing.
+
+        Raises:
+            OptionError: a number makes no sense, there are no items, or files are missing.
+        """
+        crop = None if crop_seconds is None else frames_of_seconds(crop_seconds)
+        if batch_size < 1:
+            raise OptionError(f"got batch_size {batch_size}, expected 1 or more")
+        if (crop is not None and crop < 1) or seed < 0 or workers < 0 or not 0 <= rank < world_size:
+            raise OptionError(
+                f"got crop_seconds {crop_seconds}, seed {seed}, workers {workers}, rank {rank} of {world_size}; "
+                "expected crops of 0.04 s or more, a seed and workers of 0 or more, and a rank from 0 to world_size - 1"
+            )
+        if not items:
+            raise OptionError("got no items, expected one or more")
+        parts = list(items)
+        absent = [part for part in parts if not os.path.isfile(part.path)]
+        if absent:
+            raise OptionError(
+                f"the recordings of {len(absent)} of {len(parts)} items are missing, the first is {absent[0].path}; "
+                "check their names"
+            )
+        self.epoch = self.batch = 0
+        self._crops = _Crops(parts, targets, crop, seed, augment or SoundAugment())
+        self._order = (seed, shuffle, batch_size, None)
+        self._rank, self._world_size, self._workers = rank, world_size, workers
+        named = [(os.fspath(part.path), part.start, part.duration) for part in parts]
+        described = [*self._order, world_size, crop, asdict(self._crops.augment), named]
+        self._data = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+
+    def _batches(self) -> list[list[int]]:
+        # Only batches bounded by frames need to know how long items are.
+        lengths = [1] * len(self._crops.parts)
+        return epoch_batches(lengths, self.epoch, *self._order, self._rank, self._world_size)
+
+    def __len__(self) -> int:
+        """Batches of an epoch, given or not."""
+        return len(self._batches())
+
+    def __iter__(self) -> Iterator[SoundBatch]:
+        """The batches of this epoch that have not been given."""
+        places = [[(self.epoch, item) for item in batch] for batch in self._batches()[self.batch :]]
+        loader: Iterable[SoundBatch | PeaframeError] = DataLoader(
+            self._crops,
+            batch_sampler=places,
+            num_workers=self._workers,
+            collate_fn=_together,
+            prefetch_factor=2 if self._workers else None,
+            generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
+        )
+        for left, batch in zip(range(len(places) - 1, -1, -1), loader, strict=True):
+            if isinstance(batch, PeaframeError):
+                raise batch
+            self.epoch, self.batch = (self.epoch, self.batch + 1) if left else (self.epoch + 1, 0)
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is: the same on every rank; numbers and a hash of items and options."""
+        return {"epoch": self.epoch, "batch": self.batch, "data": self._data}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another loader was.
+
+        Raises:
+            OptionError: it had other items or other options, so its batches were others.
+        """
+        if state.get("data") != self._data:
+            raise OptionError(
+                f"got the state {state.get('data')} of other items or options, this loader is {self._data}; "
+                "resume with the data, batches, seed and number of ranks of the run that is resumed"
+            )
+        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
