@@ -1,0 +1,471 @@
+"""Shards of real sound: what is in them, going on after a kill, reading in an order that can be taken up anywhere."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from peaframe import audio
+from peaframe.data.latent_rows import AudioPart
+from peaframe.data.latents import LatentCache, fill
+from peaframe.data.manifest import Unknown, save
+from peaframe.data.manifest_item import Item
+from peaframe.data.shards import ShardReader, load_index, write_shards
+from peaframe.errors import FormatError, OptionError
+from peaframe.events import Event
+from peaframe.models.load import load_model
+
+DEMO = Path(__file__).parents[2] / "examples" / "demo.flac"
+TABLES = ("shards.json", "failed.csv")
+
+
+def noise(path, seconds, seed, rate=48_000):
+    x = np.random.default_rng(seed).normal(0, 0.1, round(seconds * rate))
+    soundfile.write(path, x, rate)
+    return path
+
+
+@pytest.fixture
+def items(tmp_path):
+    """Eleven items of half a second (46 kB as FLAC), the third of a missing file, the seventh of a damaged one."""
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    paths = [noise(sounds / f"{i}.wav", 0.5, i) for i in range(11)]
+    paths[2].unlink()
+    paths[6].write_bytes(paths[6].read_bytes()[:5000])
+    return [Item(path, 0.0, 0.5, weak=(f"label {i}",)) for i, path in enumerate(paths)]
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def in_tar(path):
+    with tarfile.open(path) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}
+
+
+def labels(samples):
+    return [item.weak[0] for item, _ in samples]
+
+
+# ---- writing
+
+
+def test_a_part_of_a_recording_is_cut_out(tmp_path):
+    item = Item(
+        DEMO,
+        start=1.5,
+        duration=2.0,
+        events=(Event(0.5, 1.25, "dog"),),
+        unknown=(Unknown(1.5, 2.0),),
+        negatives=("siren",),
+        exhaustive=True,
+        split="valid",
+        licence="CC0",
+        source="made",
+    )
+    index = write_shards([item], tmp_path / "out", base=DEMO.parent.parent)
+    assert (index.samples, index.failed, index.content) == (1, 0, "audio")
+    files = in_tar(tmp_path / "out/shard-000000.tar")
+    assert list(files) == ["000000000.json", "000000000.flac"]
+    said = json.loads(files["000000000.json"])
+    assert isinstance(said.pop("crc32"), int)
+    assert said == {
+        "audio": "000000000.flac",
+        "duration": 2.0,
+        "events": [{"onset": 0.5, "offset": 1.25, "label": "dog"}],
+        "unknown": [[1.5, 2.0]],
+        "negatives": ["siren"],
+        "exhaustive": True,
+        "split": "valid",
+        "licence": "CC0",
+        "source": "made",
+        "key": "000000000",
+        "origin": "examples/demo.flac",
+        "origin_start": 1.5,
+    }
+    stored, rate = soundfile.read(io.BytesIO(files["000000000.flac"]), dtype="float32")
+    facts = soundfile.info(io.BytesIO(files["000000000.flac"]))
+    assert (rate, facts.subtype, facts.channels, stored.shape) == (48_000, "PCM_16", 1, (96_000,))
+    np.testing.assert_allclose(stored, audio.read(DEMO, 1.5, 3.5), atol=0.51 / 32768)
+    ((read, waveform),) = ShardReader(tmp_path / "out")
+    np.testing.assert_array_equal(waveform, stored)
+    assert waveform.dtype == np.float32
+    assert (read.start, read.duration, read.events, read.unknown) == (0.0, 2.0, item.events, item.unknown)
+    assert read.audio == tmp_path / "out/shard-000000.tar/000000000.flac"
+
+
+def test_whole_recordings_become_48_khz_mono_and_get_a_duration(tmp_path):
+    x = np.random.default_rng(0).normal(0, 0.1, (11_025, 2))
+    soundfile.write(tmp_path / "stereo.wav", x, 22_050)
+    write_shards([Item(tmp_path / "stereo.wav")], tmp_path / "out")
+    ((item, waveform),) = ShardReader(tmp_path / "out")
+    assert (item.duration, waveform.shape) == (0.5, (24_000,))
+    np.testing.assert_allclose(waveform, audio.read(tmp_path / "stereo.wav"), atol=0.51 / 32768)
+
+
+def test_files_of_a_tar_have_no_time_and_no_owner(items, tmp_path):
+    write_shards(items[:1], tmp_path / "out")
+    with tarfile.open(tmp_path / "out/shard-000000.tar") as tar:
+        told = {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in tar}
+    assert told == {(0, 0, 0, "", "", 0o644)}
+
+
+def test_bad_recordings_are_left_out_and_told(items, tmp_path):
+    late = Item(items[0].audio, events=(Event(0.1, 0.9, "dog"),))  # half a second long
+    index = write_shards([*items, late], tmp_path / "out", shard_bytes=150_000, base=tmp_path)
+    assert [shard.name for shard in index.shards] == [f"shard-{i:06}.tar" for i in range(3)]
+    assert [shard.samples for shard in index.shards] == [3, 3, 3]
+    assert (index.samples, index.failed) == (9, 3)
+    for shard in index.shards:
+        whole = (tmp_path / "out" / shard.name).read_bytes()
+        assert (shard.bytes, shard.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+    with (tmp_path / "out/failed.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert [row[:2] for row in rows] == [
+        ["key", "path"],
+        ["000000002", str(items[2].audio)],
+        ["000000006", str(items[6].audio)],
+        ["000000011", str(late.audio)],
+    ]
+    assert "no such file" in rows[1][2]
+    assert "only the first" in rows[2][2]
+    assert "ends at 0.9 s" in rows[3][2]
+    assert load_index(tmp_path / "out") == index
+    assert set(content(tmp_path / "out")) == {*TABLES, *(shard.name for shard in index.shards)}
+
+
+def test_the_same_items_give_the_same_bytes_with_any_number_of_jobs(items, tmp_path):
+    write_shards(items, tmp_path / "one", shard_bytes=150_000)
+    write_shards(iter(items), tmp_path / "two", shard_bytes=150_000, jobs=3)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_a_sample_larger_than_a_shard_stands_alone(items, tmp_path):
+    index = write_shards(items[3:6], tmp_path / "out", shard_bytes=1)
+    assert [shard.samples for shard in index.shards] == [1, 1, 1]
+
+
+def test_latents_come_from_the_cache(items, golden_folder, tmp_path):
+    model = load_model(golden_folder / "pe_a_frame_original")
+    parts = [AudioPart(items[0].audio, 0.1, 0.3), AudioPart(items[1].audio)]
+    with LatentCache(tmp_path / "cache") as cache:
+        fill(cache, parts, model, progress=False)
+    wanted = [
+        Item(items[0].audio, 0.1, 0.3, events=(Event(0.1, 0.2, "dog"),)),
+        Item(items[3].audio, 0.0, 0.5),  # not in the cache
+        Item(items[1].audio),
+    ]
+    index = write_shards(wanted, tmp_path / "out", content="latents", cache=cache)
+    assert (index.content, index.samples, index.failed) == ("latents", 2, 1)
+    assert "has no latents of" in (tmp_path / "out/failed.csv").read_text().splitlines()[1]
+    names = ["000000000.json", "000000000.npy", "000000002.json", "000000002.npy"]
+    assert list(in_tar(tmp_path / "out/shard-000000.tar")) == names
+    found = list(ShardReader(tmp_path / "out", shuffle=False))
+    for (item, rows), part, seconds, shape in zip(
+        found, parts, (0.3, 0.52), ((8, 16), (13, 16)), strict=True
+    ):
+        assert (item.duration, rows.shape, rows.dtype) == (seconds, shape, np.float16)
+        np.testing.assert_array_equal(rows, cache.get(cache.key(part)))
+    assert found[0][0].events == wanted[0].events
+    again = write_shards(wanted, tmp_path / "again", content="latents", cache=cache)
+    assert again.shards == index.shards
+
+
+def test_finished_shards_are_not_made_again(items, tmp_path):
+    out = tmp_path / "out"
+    first = write_shards(items, out, shard_bytes=150_000)
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    (out / "shard-000002.tar").unlink()
+    items[0].audio.unlink()  # is in a whole shard, so it is not needed any more
+    assert write_shards(items, out, shard_bytes=150_000) == first
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    assert [name for name in sorted(after) if after[name] == before[name]] == [
+        "shard-000000.tar",
+        "shard-000001.tar",
+    ]
+
+
+def test_shards_of_other_items_or_options_are_refused(items, tmp_path, refusal):
+    out = tmp_path / "out"
+    write_shards(items, out, shard_bytes=150_000)
+    before = content(out)
+    other = [*items[:4], Item(items[4].audio, 0.0, 0.5, weak=("other",)), *items[5:]]
+    said = refusal(OptionError, write_shards, other, out, shard_bytes=150_000)
+    assert "shard-000001.tar: was made of other items (sample 000000004" in said
+    assert "holds finished shards of fewer" in refusal(
+        OptionError, write_shards, [*items, items[0]], out, shard_bytes=150_000
+    )
+    assert "was made of other items" in refusal(
+        OptionError, write_shards, items[:8], out, shard_bytes=150_000
+    )
+    assert "shards of shard_bytes 150000, got 99" in refusal(
+        OptionError, write_shards, items, out, shard_bytes=99
+    )
+    assert content(out) == before
+
+
+def test_options_that_make_no_sense_are_refused(items, tmp_path, refusal):
+    out = tmp_path / "out"
+    for options in ({"content": "video"}, {"content": "latents"}, {"cache": LatentCache(tmp_path / "none")}):
+        assert "got content" in refusal(OptionError, write_shards, items, out, **options)
+    for options in ({"shard_bytes": 0}, {"jobs": 0}, {"prefix": "a/b"}, {"prefix": ""}):
+        assert "got shard_bytes" in refusal(OptionError, write_shards, items, out, **options)
+    assert "got no items" in refusal(OptionError, write_shards, [], out)
+    assert "none of 1 items can be read" in refusal(OptionError, write_shards, [items[2]], tmp_path / "bad")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.tar").write_bytes(b"mine")
+    assert "holds other tar files" in refusal(OptionError, write_shards, items, tmp_path / "full")
+
+
+def test_two_writers_do_not_share_a_folder(items, tmp_path, refusal):
+    out = tmp_path / "out"
+    said = []
+
+    def while_writing():
+        yield items[0]
+        said.append(refusal(OptionError, write_shards, items, out))
+
+    write_shards(while_writing(), out)
+    assert said == [f"{out}: another process is writing to it; wait for it to end"]
+
+
+WRITER = """
+import sys
+from peaframe.data import manifest
+from peaframe.data.shards import write_shards
+write_shards(manifest.load(sys.argv[1]), sys.argv[2], shard_bytes=150_000)
+"""
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(items, tmp_path):
+    many = [
+        Item(own.audio, start, 0.05, weak=own.weak)
+        for own in items
+        for start in np.arange(0, 0.4, 0.005).tolist()
+    ]
+    save(tmp_path / "many.jsonl", many)
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "many.jsonl"), str(tmp_path / "out")]
+    write_shards(many, tmp_path / "whole", shard_bytes=150_000)
+    total = len(load_index(tmp_path / "whole").shards)
+    assert total > 18
+    for wanted in (1, 3, 6):
+        process = subprocess.Popen(command)
+        deadline = time.monotonic() + 60
+        while len(list((tmp_path / "out").glob("shard-*.tar"))) < wanted:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        done = sorted(path.name for path in (tmp_path / "out").glob("shard-*.tar"))
+        assert wanted <= len(done) < total
+        assert not (tmp_path / "out/shards.json").exists()
+        for name in done:  # what is there is whole
+            assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        with pytest.raises(FormatError, match="finish writing the shards"):
+            ShardReader(tmp_path / "out")
+    subprocess.run(command, check=True, timeout=60)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_full_disk_is_one_error_and_leaves_nothing_half_written(items, tmp_path):
+    save(tmp_path / "items.jsonl", items)
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "items.jsonl"), str(tmp_path / "out")]
+    no_more = 100_000  # bytes that a file may have; a shard has more
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (no_more, no_more))
+
+    done = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, timeout=60)
+    assert "FormatError" in done.stderr
+    assert "shard-000000.tar: cannot be written (File too large)" in done.stderr.splitlines()[-1]
+    assert set(content(tmp_path / "out")) == {"unfinished.json"}
+    subprocess.run(command, check=True, timeout=60)
+    write_shards(items, tmp_path / "whole", shard_bytes=150_000)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+# ---- reading
+
+
+@pytest.fixture
+def written(items, tmp_path):
+    """Nine samples in three shards."""
+    write_shards(items, tmp_path / "out", shard_bytes=150_000)
+    return tmp_path / "out"
+
+
+GOOD = [f"label {i}" for i in (0, 1, 3, 4, 5, 7, 8, 9, 10)]
+
+
+def test_without_shuffling_samples_come_as_they_were_given(written, items):
+    samples = list(ShardReader(written, shuffle=False))
+    assert labels(samples) == GOOD
+    for item, waveform in samples:
+        source = items[int(item.weak[0].split()[1])].audio
+        np.testing.assert_allclose(waveform, audio.read(source), atol=0.51 / 32768)
+
+
+@pytest.mark.parametrize("buffer", [1, 4, 100])
+def test_every_epoch_has_every_sample_once_in_an_order_of_its_own(written, buffer):
+    reader = ShardReader(written, seed=3, shuffle_buffer=buffer)
+    epochs = [labels(reader) for _ in range(4)]
+    assert reader.epoch == 4
+    assert len(reader) == 9
+    assert all(sorted(epoch) == sorted(GOOD) for epoch in epochs)
+    assert len(set(map(tuple, epochs))) > 1
+    assert [labels(ShardReader(written, seed=3, shuffle_buffer=buffer))] == epochs[:1]
+    assert labels(ShardReader(written, seed=4, shuffle_buffer=100)) != epochs[0]
+
+
+def test_threads_change_nothing(written):
+    plain, ahead = (list(ShardReader(written, seed=1, shuffle_buffer=4, workers=n)) for n in (0, 3))
+    assert labels(plain) == labels(ahead)
+    for (_, one), (_, two) in zip(plain, ahead, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("world", [2, 4, 5, 9])
+def test_ranks_share_the_samples_evenly(written, world):
+    found = [labels(ShardReader(written, seed=2, rank=r, world_size=world)) for r in range(world)]
+    each = -(-9 // world)
+    assert [len(own) for own in found] == [each] * world
+    assert all(len(set(own)) == each for own in found)
+    often = Counter(name for own in found for name in own)
+    assert set(often) == set(GOOD)
+    assert sorted(often.values())[: 9 - (each * world - 9)] == [1] * (9 - (each * world - 9))
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 2}, {"shuffle": False}, {"rank": 1, "world_size": 2}])
+@pytest.mark.parametrize("buffer", [1, 3, 100])
+def test_left_in_the_middle_it_goes_on_with_the_very_rest(written, options, buffer):
+    options = {"seed": 5, "shuffle_buffer": buffer, **options}
+    straight = ShardReader(written, **options)
+    whole = list(straight) + list(straight)
+    for stop in range(len(whole)):
+        first = ShardReader(written, **options)
+        given = []
+        while len(given) < stop:
+            for sample in first:
+                given.append(sample)
+                if len(given) == stop:
+                    break
+        state = json.loads(json.dumps(first.state_dict()))
+        again = ShardReader(written, **options)
+        again.load_state_dict(state)
+        while again.epoch < 2:
+            given += list(again)
+        assert labels(given) == labels(whole)
+        for (_, one), (_, two) in zip(given, whole, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_shards_that_were_gone_through_are_not_read_again(written):
+    reader = ShardReader(written, shuffle=False)
+    steps = iter(reader)
+    for _ in range(4):
+        next(steps)
+    state = reader.state_dict()
+    (written / "shard-000000.tar").write_bytes(bytes((written / "shard-000000.tar").stat().st_size))
+    again = ShardReader(written, shuffle=False)
+    again.load_state_dict(state)
+    assert labels(again) == GOOD[4:]
+
+
+def test_a_state_of_other_options_is_refused(written, refusal):
+    state = ShardReader(written, seed=1).state_dict()
+    for options in ({"seed": 2}, {"seed": 1, "shuffle_buffer": 7}, {"seed": 1, "world_size": 2}):
+        assert "of other shards or options" in refusal(
+            OptionError, ShardReader(written, **options).load_state_dict, state
+        )
+
+
+def test_tar_files_can_be_named_one_by_one_or_by_address(written):
+    paths = [written / "shard-000002.tar", str(written / "shard-000000.tar")]
+    assert labels(ShardReader(paths, shuffle=False)) == GOOD[6:] + GOOD[:3]
+    assert labels(ShardReader(f"file://{written}", shuffle=False)) == GOOD
+
+
+def test_an_address_whose_files_cannot_jump_is_read_straight_on(written):
+    """Python's own web server knows no ranges."""
+    server = subprocess.Popen(
+        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(written)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        port = server.stdout.readline().split(" port ")[1].split()[0]
+        reader = ShardReader(f"http://127.0.0.1:{port}/", seed=1, shuffle_buffer=4)
+        assert labels(reader) == labels(ShardReader(written, seed=1, shuffle_buffer=4))
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
+# ---- damage
+
+
+@pytest.mark.parametrize("kept", ["0", "100", "512", "1024", "20000", "end", "-3"])
+def test_a_shard_that_was_cut_is_named(written, refusal, kept):
+    path = written / "shard-000001.tar"
+    whole = path.read_bytes()
+    with tarfile.open(path) as tar:
+        end = tar.getmembers()[-1].offset_data + -(-tar.getmembers()[-1].size // 512) * 512
+    path.write_bytes(whole[: end if kept == "end" else int(kept)])
+    said = refusal(FormatError, ShardReader, written)
+    assert said.startswith(f"{path}: damaged shard (")
+    if kept != "-3":  # only zeros are missing then
+        assert refusal(FormatError, ShardReader, [path]).startswith(f"{path}: damaged shard (")
+
+
+def test_a_header_that_was_spoilt_does_not_end_a_shard(written, refusal):
+    path = written / "shard-000001.tar"
+    whole = bytearray(path.read_bytes())
+    second = whole.index(b"000000005.json")
+    whole[second : second + 4] = b"\xff\xfe\x00\x01"
+    path.write_bytes(whole)
+    said = refusal(FormatError, list, ShardReader(written, shuffle=False))
+    assert said.startswith(f"{path}: damaged shard (")
+
+
+def test_sound_and_latents_that_were_spoilt_are_known_by_their_checksum(written, items, refusal):
+    path = written / "shard-000001.tar"
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(b"fLaC") + 20_000] ^= 1
+    path.write_bytes(whole)
+    said = refusal(FormatError, list, ShardReader(written, shuffle=False))
+    assert said.startswith(f"{path}: damaged shard (sample 000000004 does not fit its checksum)")
+    again = refusal(FormatError, write_shards, items, written, shard_bytes=150_000)
+    assert again == f"{path}: is not as shards.json says; give a new folder, or a whole copy"
+
+
+def test_what_is_no_shard_of_ours_is_refused(tmp_path, refusal):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, data in (("a.json", b'{"audio": "a.flac", "colour": 1}'), ("a.flac", DEMO.read_bytes())):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    assert "unknown key 'colour'" in refusal(FormatError, list, ShardReader([path]))
+    assert "cannot be read" in refusal(FormatError, ShardReader, [tmp_path / "none.tar"])
+    assert "cannot be read" in refusal(FormatError, ShardReader, tmp_path)
+    path.write_bytes(bytes(10_240))
+    assert "without samples" in refusal(OptionError, ShardReader, [path])
+    for options in ({"seed": -1}, {"shuffle_buffer": 0}, {"rank": 1}, {"workers": -1}):
+        assert "expected a buffer" in refusal(OptionError, ShardReader, [path], **options)
