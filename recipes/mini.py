@@ -32,7 +32,7 @@ from peaframe.models.checkpoint import write_text
 from peaframe.models.frame import MiniConfig, MiniFrameModel
 from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
 from peaframe.models.load import load_model, save_model
-from peaframe.models.text import QueryTokenizer, TextConfig
+from peaframe.models.text import QueryTokenizer, SentenceEncoder, TextConfig
 from peaframe.models.tower import TowerConfig
 from peaframe.recipes.mini_start import load_sentence_encoder, load_yamnet, prune_tokenizer, yamnet_teacher
 from peaframe.train.mini import Settings, Trainer
@@ -77,6 +77,7 @@ def start_model(
     model = MiniFrameModel(config, QueryTokenizer(out / "tokenizer.json", config.text.max_tokens))
     model.tower.start_as_identity()
     load_yamnet(model.front, yamnet)
+    assert isinstance(model.text, SentenceEncoder)
     load_sentence_encoder(model.text, minilm, pieces)
     return model, tokenizer
 
@@ -105,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minilm", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--prompts", type=Path, default=PROMPTS, help="paraphrases of the labels")
     parser.add_argument("--init", type=Path, help="run folder whose weights to start from")
+    parser.add_argument("--untrained", action="store_true", help="write the model to start from, and stop")
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="where decoded audio is kept")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
@@ -122,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model.load_state_dict(load_model(args.init).state_dict())
     else:
         standardize(model.front, dataset)
+    if args.untrained:
+        save_model(model, args.out, tokenizer)
+        return
     trainer = Trainer(model, teacher, table, dataset, settings, tokenizer, args.out)
     trainer.run()
     if settings.words.steps:

@@ -1,7 +1,7 @@
 """A cache of latents: the codec, which is frozen and most of the work, hears every recording once.
 
-Training then reads rows of 128 numbers, 25 a second, instead of sound. Only models with a codec have such rows:
-peaframe-mini's rows are the samples themselves, so there is nothing to save.
+Training then reads rows of 128 numbers, 25 a second, instead of sound. Where a model has no codec, as peaframe-mini,
+its "codec" is the part that stands still in fine-tuning: rows of 2 688 numbers, which its convolutions give.
 
 A cache is a folder of shards (`peaframe.data.latent_shards`), all of one codec. Several processes may fill it at once,
 each writes shards of its own. One that is killed leaves its finished shards, and what it was writing is removed
@@ -23,7 +23,7 @@ from typing import Any
 from tqdm import tqdm
 
 from peaframe.clock import samples_of_seconds
-from peaframe.data.latent_rows import AudioPart, codec_fingerprint, codec_of, latent_blocks
+from peaframe.data.latent_rows import AudioPart, front_fingerprint, latent_blocks
 from peaframe.data.latent_shards import (
     SUFFIX,
     Claims,
@@ -199,12 +199,12 @@ class LatentCache:
         """The fingerprint of a model's codec, if the latents here are, or may become, those of this codec.
 
         Raises:
-            ModelError: the model has no codec, or another one.
+            ModelError: the model has another one.
         """
-        codec = codec_of(model)
-        state = [(p.data_ptr(), p.is_inference() or p._version) for p in codec.parameters()]
+        tensors = model.still_part()[1].values()
+        state = [(p.data_ptr(), p.is_inference() or p._version) for p in tensors]
         if self._told is None or self._told[0] != state:
-            self._told = state, codec_fingerprint(codec)
+            self._told = state, front_fingerprint(model)
         own = self._told[1]
         if self.codec not in (None, own):
             known = next(iter(self._shards.values()))
@@ -234,7 +234,7 @@ class LatentCache:
         _, absolute, size, changed_ns = self._identify(path)
         if self._writer is None:
             self._make_folder()
-            self._writer = ShardWriter(self.folder, own, model.name, codec_of(model).config.latent)
+            self._writer = ShardWriter(self.folder, own, model.name, model.feature_channels)
         try:
             for rows in latent_blocks(model, part):
                 self._writer.write(rows)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from peaframe.errors import PeaframeError
+from peaframe.errors import ModelError, PeaframeError
 from peaframe.files import atomic_path
 from peaframe.models.frame import FrameModel
 from peaframe.queries import QueryFile
@@ -43,6 +43,11 @@ class TextEmbeddings:
 
     def use(self, queries: QueryFile) -> None:
         """Take these vectors for queries of their names, in place of any before; see `Detector.use_queries`."""
+        if self._model.text_prior is not None:
+            raise ModelError(
+                f"{self._model.name or 'the model'} has a text_prior, which says nothing of query vectors; use them "
+                "with a model trained with loss.prior_weight 0, or ask in words"
+            )
         queries.check_model(self._model.name, self._model.fingerprint(), self._model.embedding_dim)
         self._own = {
             query.name: (torch.tensor(query.vector).to(self._model.logit_scale), query.bias)

@@ -9,9 +9,9 @@ Ours: the networks look at the text's embedding, without moving it; their last l
 of the pairs that the frame loss counts, together over all texts of one label and all processes; weak texts have none.
 
     counts = prior_counts(batch)
-    biases = head(batch.texts)  # a TextHead
+    biases = model.text_prior.bias(batch.texts)  # peaframe.models.text_prior
     prior, _ = prior_loss(biases, counts)
-    loss, _ = activity_loss(batch, scale, biases.detach())
+    loss, _ = activity_loss(batch, model.text_prior.scale(batch.texts), biases.detach())
 """
 
 from __future__ import annotations
@@ -19,28 +19,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from peaframe.losses.batch import ActivityBatch, ActivityOptions, foreign_weights, own_rows, weak_clips
 from peaframe.losses.ring import circulate, over_ranks
-
-
-class TextHead(nn.Module):
-    """One number for each text, from its embedding: two layers with GELU between, `start` for all at first."""
-
-    def __init__(self, dim: int, hidden: int = 256, start: float = -8.0) -> None:
-        """Take embeddings of `dim` channels."""
-        super().__init__()
-        self.inner = nn.Linear(dim, hidden)
-        self.outer = nn.Linear(hidden, 1)
-        nn.init.zeros_(self.outer.weight)
-        nn.init.constant_(self.outer.bias, start)
-
-    def forward(self, texts: Tensor) -> Tensor:
-        """(texts, dim) -> (texts,); nothing flows back into `texts`."""
-        numbers: Tensor = self.outer(F.gelu(self.inner(texts.detach())))[:, 0]
-        return numbers
 
 
 @torch.no_grad()
@@ -105,13 +88,3 @@ def prior_loss(biases: Tensor, counts: Tensor, across_ranks: bool = True) -> tup
     terms = F.binary_cross_entropy_with_logits(logits, share, reduction="none")
     loss = (terms * known).sum() / texts
     return loss, {"prior": float(loss.detach())}
-
-
-def unbiased_scores(logits: Tensor, biases: Tensor) -> Tensor:
-    """`p / (p + sigmoid(bias))`: 0.5 where a frame is as likely to hold the text as any frame.
-
-    Args:
-        logits: (..., texts), of which `p` is the sigmoid.
-        biases: (texts,).
-    """
-    return torch.sigmoid(F.logsigmoid(logits) - F.logsigmoid(biases))

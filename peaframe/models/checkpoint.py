@@ -111,11 +111,11 @@ def part(folder: Path, name: str) -> Path:
     return path
 
 
-def write_tensors(path: Path, tensors: Tensors) -> None:
-    """Write a safetensors file atomically."""
+def write_tensors(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file atomically; `metadata` are texts to put into its head."""
     with atomic_path(path) as temporary:
         mode = temporary.stat().st_mode
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, metadata)
         temporary.chmod(mode)  # the library makes its own file, for its owner alone
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,9 +19,10 @@ from torch.nn import functional as F
 from peaframe.clock import HOP_SAMPLES, frame_count
 from peaframe.errors import ModelError
 from peaframe.events import EventOptions
-from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
+from peaframe.models.frontend import CHANNELS, ConvFrontEnd, FrontEndConfig, MapStream
 from peaframe.models.precision import EXACT, check_precision
 from peaframe.models.text import Adapter, QueryTokenizer, SentenceEncoder, TextConfig
+from peaframe.models.text_prior import TextPrior
 from peaframe.models.tower import ContrastiveHead, Tower, TowerConfig
 
 _HASHED = 256  # values of each tensor that a fingerprint takes
@@ -64,13 +66,21 @@ class FrameModel(nn.Module, ABC):
     A long recording goes through in two stages: `open_stream` turns all of it into rows, the part of the work that
     needs no window, and `encode_latents` turns windows of rows into embeddings. `encode_audio` is both, for clips.
 
+    Fine-tuning has two stages of its own: `open_features` gives what stands still, once for each recording, and
+    `encode_features` is what learns. Likewise `text` stands still unless it is set free, and `project_text` learns.
+
     Attributes:
         name: the name it was loaded by.
         precision: `exact` or `fast`, see `peaframe.models.precision`.
         products: the type of matrix products that follows from it; float32 stands for the type of the weights.
         lead_frames: frames that a stream should hear before the first one wanted, so that this one's row is that of
             the whole recording.
+        feature_channels: channels of the rows that fine-tuning starts from.
+        feature_lead: as `lead_frames`, of the streams of `open_features`.
+        feature_grid: frames that the coarsest layer of those streams steps by.
         slow_text: whether embeddings of queries are worth keeping on disk.
+        text: the text tower: token ids and their mask, both (texts, tokens), to (texts, width).
+        text_prior: corrects scores for how rare a query is, if the model was trained with that.
         logit_scale: what the dot product is multiplied with, shape ().
         logit_bias: what is added then, shape ().
         tokenizer: turns queries into token ids; None in a checkpoint without one.
@@ -81,11 +91,20 @@ class FrameModel(nn.Module, ABC):
     precision: str = EXACT
     products: torch.dtype = torch.float32
     lead_frames: int = 0
+    feature_channels: int
+    feature_lead: int = 0
+    feature_grid: int = 1
     slow_text: bool = False
     event_options: EventOptions = EventOptions()
     tokenizer: QueryTokenizer | None
+    text: nn.Module
+    text_prior: TextPrior | None
     logit_scale: Tensor
     logit_bias: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text_prior = None
 
     @abstractmethod
     def encode_audio(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -120,6 +139,22 @@ class FrameModel(nn.Module, ABC):
         """
 
     @abstractmethod
+    def still_part(self) -> tuple[str, Mapping[str, Tensor]]:
+        """What stands still in fine-tuning: its name with its sizes, and its tensors by name."""
+
+    @abstractmethod
+    def open_features(self) -> FrameStream:
+        """A stream for one recording, whose rows (frames, feature_channels) are what `encode_features` takes."""
+
+    @abstractmethod
+    def encode_features(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Embed rows of the streams of `open_features`; arguments and result as for `encode_latents`."""
+
+    @abstractmethod
+    def project_text(self, states: Tensor) -> Tensor:
+        """Map what `text` gives, (texts, width), into the shared space: (texts, dim)."""
+
+    @abstractmethod
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Embed token ids (texts, tokens) with their attention mask: (texts, dim)."""
 
@@ -140,8 +175,11 @@ class FrameModel(nn.Module, ABC):
             texts: (texts, dim) from `encode_text`.
 
         Returns:
-            (batch, frames, texts): dot product * scale + bias; its sigmoid is a probability.
+            (batch, frames, texts): dot product * scale + bias; its sigmoid is a probability. With a `text_prior`,
+            the logits that it makes of them.
         """
+        if self.text_prior is not None:
+            return self.text_prior.score(frames @ texts.T, texts)
         return frames @ texts.T * self.logit_scale + self.logit_bias
 
     def fingerprint(self) -> str:
@@ -223,6 +261,29 @@ class MiniFrameModel(FrameModel):
         self.text_head = ContrastiveHead(config.text.width, config.embedding_dim)
         self.logit_scale = nn.Parameter(torch.tensor(14.0))
         self.logit_bias = nn.Parameter(torch.tensor(-9.0))
+        self.feature_channels = CHANNELS
+        self.feature_lead, self.feature_grid = MapStream.CONTEXT, MapStream.GRID
+
+    def still_part(self) -> tuple[str, Mapping[str, Tensor]]:
+        """See `FrameModel.still_part`: the front end's convolutions."""
+        names = ("conv1.", "depthwise.", "pointwise.")
+        tensors = self.front.state_dict()
+        return "peaframe-mini's convolutions", {n: tensors[n] for n in tensors if n.startswith(names)}
+
+    def open_features(self) -> MapStream:
+        """See `FrameModel.open_features`; rows are the maps of the front end."""
+        return MapStream(self.front)
+
+    def encode_features(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `FrameModel.encode_features`. Clips of one length run as one batch, so padding enters nothing."""
+        if mask is None or bool(mask.all()):
+            return self.encode_projected(self.front.project(self.front.surround(features)))
+        counts = mask.sum(dim=1).tolist()
+        out = features.new_zeros(*features.shape[:2], self.embedding_dim)
+        for count in sorted(set(counts) - {0}):
+            rows = [i for i, own in enumerate(counts) if own == count]
+            out[rows, :count] = self.encode_features(features[rows, :count]).to(out.dtype)
+        return out
 
     def encode_audio(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
         """See `FrameModel.encode_audio`. Clips of one length run as one batch, so padding enters nothing."""
@@ -246,9 +307,9 @@ class MiniFrameModel(FrameModel):
 
     def encode_decimated(self, waveform: Tensor) -> Tensor:
         """Embed clips of one length already at 16 kHz, (batch, samples): (batch, ceil(samples / 640), dim)."""
-        return self.encode_features(self.front(waveform)[0])
+        return self.encode_projected(self.front(waveform)[0])
 
-    def encode_features(self, features: Tensor) -> Tensor:
+    def encode_projected(self, features: Tensor) -> Tensor:
         """Embed what the front end gives, (batch, frames, width): (batch, frames, dim) of unit length."""
         frames, _ = self.tower(features)
         return self.embed(frames)
@@ -264,10 +325,11 @@ class MiniFrameModel(FrameModel):
             raise ModelError(
                 f"got tokens of shape {tuple(input_ids.shape)}, expected (texts, up to {most} tokens)"
             )
-        return self.project_sentences(self.text(input_ids, attention_mask))
+        return self.project_text(self.text(input_ids, attention_mask))
 
-    def project_sentences(self, sentences: Tensor) -> Tensor:
-        """Map sentence vectors (texts, width) into the shared space, (texts, dim), at unit length."""
+    def project_text(self, states: Tensor) -> Tensor:
+        """See `FrameModel.project_text`; embeddings have unit length."""
+        sentences = states
         if self.text_adapter is not None:
             sentences = self.text_adapter(sentences)
         return F.normalize(self.text_head(sentences), dim=-1)

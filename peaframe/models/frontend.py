@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from peaframe.clock import HOP_SAMPLES
+
 RATE = 16_000
 HOP = 160  # samples of 16 kHz: 100 spectra a second, 4 a frame
 WINDOW = 400
@@ -153,15 +155,18 @@ def with_surroundings(x: Tensor, around: tuple[int, ...]) -> Tensor:
     Returns:
         (batch, frames, channels * (1 + 2 * len(around))); at the ends, only frames that exist count.
     """
-    frames = x.shape[1]
-    sums = F.pad(torch.stack((x, x.square())).double().cumsum(dim=2), (0, 0, 1, 0))
-    at = torch.arange(frames, device=x.device)
-    out = [x]
-    for length in around:
-        first, last = (at - length // 2).clamp(min=0), (at + length // 2 + 1).clamp(max=frames)
-        mean, square = (sums[:, :, last] - sums[:, :, first]) / (last - first)[:, None]
-        out += [mean.float(), (square - mean.square()).clamp(min=1e-8).sqrt().float()]
-    return torch.cat(out, dim=2)
+    at = torch.arange(x.shape[1], device=x.device)
+    with torch.autocast(x.device.type, enabled=False):  # bfloat16 would leave nothing of a small deviation
+        centre = x.mean(dim=1, keepdim=True)  # taken off first, so that little is lost to rounding
+        moved = x - centre
+        squares = moved.square()
+        out = [x]
+        for length in around:
+            near = ((at[:, None] - at).abs() <= length // 2).to(x.dtype)
+            near /= near.sum(dim=1, keepdim=True)
+            mean = near @ moved
+            out += [mean + centre, (near @ squares - mean.square()).clamp(min=1e-8).sqrt()]
+        return torch.cat(out, dim=2)
 
 
 class ConvFrontEnd(nn.Module):
@@ -225,14 +230,22 @@ class ConvFrontEnd(nn.Module):
             The joined maps with their surroundings (batch, frames, config.channels) and the deepest map (batch,
             frames, 1024), float32.
         """
-        frames = mel.shape[1] // SPECTRA_PER_FRAME
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._held):
-            maps = [
-                to_frame_grid(x.float().mean(dim=3).transpose(1, 2), frames, step, centre)
-                for step, centre, x in self.maps(mel)
-            ]
-            joined = torch.cat((mel.reshape(mel.shape[0], frames, -1), *maps), dim=-1)
-            return with_surroundings(joined, self.config.around), maps[-1]
+            joined = self.joined(mel)
+            return self.surround(joined), joined[..., -WIDTHS[-1] :]
+
+    def joined(self, mel: Tensor) -> Tensor:
+        """The log-mel spectrogram (batch, 4 frames, 64) and the maps on the frame grid: (batch, frames, CHANNELS)."""
+        frames = mel.shape[1] // SPECTRA_PER_FRAME
+        maps = [
+            to_frame_grid(x.float().mean(dim=3).transpose(1, 2), frames, step, centre)
+            for step, centre, x in self.maps(mel)
+        ]
+        return torch.cat((mel.reshape(mel.shape[0], frames, -1), *maps), dim=-1)
+
+    def surround(self, joined: Tensor) -> Tensor:
+        """Add the surroundings to what `joined` gives: (batch, frames, config.channels)."""
+        return with_surroundings(joined.float(), self.config.around)
 
     def maps(self, mel: Tensor, taps: Collection[int] = TAPS) -> list[tuple[int, int, Tensor]]:
         """Run the blocks, as far as the last tap.
@@ -274,3 +287,46 @@ def _depthwise(
     """Run a depthwise layer's weights with another stride, padding and time dilation."""
     assert isinstance(conv, nn.Conv2d)
     return F.conv2d(x, conv.weight, conv.bias, stride, padding, (dilation, 1), conv.groups)
+
+
+class MapStream:
+    """A recording on its way through the convolutions, as rows that hold their maps: what fine-tuning starts from.
+
+    Pieces are heard with so much of what lies around them that their rows are those of the whole recording.
+    """
+
+    GRID = 4  # frames that the coarsest map steps by
+    PIECE = 1500  # frames; a multiple of GRID, as CONTEXT is
+    CONTEXT = 60  # frames: 2.4 s, where the last block sees 1.6 s each side and is interpolated over 0.16 s
+    SHORTEST = 24  # frames: what is shorter is heard with silence behind it
+
+    def __init__(self, front: ConvFrontEnd) -> None:
+        self._front = front
+        self._waiting = torch.zeros(0)
+        self._led = 0  # frames in front of `_waiting` that have been given
+
+    @torch.no_grad()
+    def push(self, samples: Tensor) -> Tensor:
+        """Hear the next samples (samples,) at 48 kHz and give the rows (frames, CHANNELS) that are ready."""
+        self._waiting = torch.cat((self._waiting.to(samples.device), samples.float()))
+        parts = [self._front.log_mel.mel.new_zeros(0, CHANNELS)]
+        while len(self._waiting) >= (self._led + self.PIECE + self.CONTEXT) * HOP_SAMPLES:
+            heard = self._waiting[: (self._led + self.PIECE + self.CONTEXT) * HOP_SAMPLES]
+            parts.append(self._rows(heard)[self._led : self._led + self.PIECE])
+            keep = self._led + self.PIECE - self.CONTEXT
+            self._waiting = self._waiting[keep * HOP_SAMPLES :].clone()
+            self._led = self.CONTEXT
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def finish(self) -> Tensor:
+        """The rows still to come, a last frame that is not whole among them."""
+        frames = -(-len(self._waiting) // HOP_SAMPLES)
+        if frames == 0:
+            return self._front.log_mel.mel.new_zeros(0, CHANNELS)
+        length = max(frames, self.SHORTEST) * HOP_SAMPLES
+        return self._rows(F.pad(self._waiting, (0, length - len(self._waiting))))[self._led : frames]
+
+    def _rows(self, samples: Tensor) -> Tensor:
+        samples = samples.to(self._front.log_mel.mel.device)[None]
+        return self._front.joined(self._front.log_mel(self._front.decimate(samples)))[0]

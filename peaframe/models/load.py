@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from peaframe.config import build
 from peaframe.errors import CheckpointError, ConfigError, ModelError, OptionError
@@ -23,8 +25,10 @@ from peaframe.models.names import BUILT_IN, MODELS, ModelName
 from peaframe.models.pe_frame import PEFrameConfig, PEFrameModel
 from peaframe.models.published import PEConfig, layout_of, read_published, write_published
 from peaframe.models.text import QueryTokenizer
+from peaframe.models.text_prior import TextPrior
 
 FORMAT = 1
+TEXT_PRIOR = "text_prior.safetensors"
 REFERENCE_OPTIONS = EventOptions(threshold=0.3)  # of PEAudioFrame.forward: how it was chosen is not published
 PEModel = PEFrameModel | PEAudioVideoModel
 # What published checkpoints hold beside what the models compute with, by peaframe's names or behind `unknown.`.
@@ -58,6 +62,7 @@ def load_model(name_or_folder: str | Path = BUILT_IN) -> FrameModel:
             )
         model = published
     model.name = name
+    _read_text_prior(folder, model)
     plain = EventOptions() if layout_of(values) is None else REFERENCE_OPTIONS
     model.event_options = read_event_options(folder, plain)
     return model.eval()
@@ -208,6 +213,59 @@ def _heads(config: PEConfig) -> dict[str, int]:
     if isinstance(config, PEAudioVideoConfig):
         heads |= {"video.tower.": config.video.tower.heads, "fusion.tower.": config.fusion.heads}
     return heads
+
+
+def _read_text_prior(folder: Path, model: FrameModel) -> None:
+    """Give a frame model the correction for rare queries that lies in its folder, if there is one."""
+    path = folder / TEXT_PRIOR
+    if not path.is_file():
+        return
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+    inner = tensors.get("bias.inner.weight", torch.zeros(1, 1))
+    prior = TextPrior(model.embedding_dim, hidden=inner.shape[0] if inner.dim() else 1)
+    expected = {name: tuple(tensor.shape) for name, tensor in prior.state_dict().items()}
+    got = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in sorted(expected.keys() | got.keys()):
+        if got.get(name) != expected.get(name):
+            raise CheckpointError(
+                f"{path}: does not fit the model; got {name} of shape {got.get(name)}, expected {expected.get(name)}"
+            )
+    prior.load_state_dict(tensors)
+    model.text_prior = prior
+
+
+def save_frame_model(model: FrameModel, folder: Path, source: Path) -> None:
+    """Write a frame model's checkpoint folder, in peaframe's own form or, for PE-A-Frame, in transformers' layout.
+
+    Args:
+        model: what to save.
+        folder: made if it does not exist.
+        source: the checkpoint folder that the model came from; its tokenizer and its event options go with it.
+    """
+    if not isinstance(model, (MiniFrameModel, PEFrameModel)):
+        raise ModelError(f"got a {type(model).__name__}, expected peaframe-mini or a PE-A-Frame model")
+    folder.mkdir(parents=True, exist_ok=True)
+    prior = model.text_prior
+    if prior is not None:
+        tensors = {name: tensor.detach().contiguous() for name, tensor in prior.state_dict().items()}
+        write_tensors(folder / TEXT_PRIOR, tensors)
+    else:
+        (folder / TEXT_PRIOR).unlink(missing_ok=True)  # of a model that lay here before
+    if (source / "events.json").is_file():
+        write_text(folder / "events.json", (source / "events.json").read_text(encoding="utf-8"))
+    tokenizer = source / "tokenizer.json"
+    text = tokenizer.read_text(encoding="utf-8") if tokenizer.is_file() else None
+    model.text_prior = None
+    try:
+        if isinstance(model, MiniFrameModel):
+            save_model(model, folder, json.loads(text or "{}"))
+        else:
+            save_pe(model, folder, "transformers", text)
+    finally:
+        model.text_prior = prior
 
 
 def read_event_options(folder: Path, default: EventOptions) -> EventOptions:

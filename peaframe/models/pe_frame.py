@@ -10,8 +10,10 @@ the codec alone, so no padding enters it, and the tower masks the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -120,7 +122,7 @@ class PEAudioTower(nn.Module):
         """Contextualise latents (batch, frames, latent): frames (batch, frames, width), clip token (batch, width)."""
         mask = None if mask is None or mask.all() else mask
         half = self.products != torch.float32
-        with torch.autocast(latents.device.type, self.products if half else None, enabled=half):
+        with torch.autocast(latents.device.type, self.products) if half else nullcontext():
             frames, clip = self.tower(self.data_proj(latents), mask)
         return frames.to(latents.dtype), clip.to(latents.dtype)
 
@@ -137,7 +139,8 @@ class PEFrameModel(FrameModel):
         self.config = config
         self.tokenizer = tokenizer
         self.audio = PEAudioTower(config.audio)
-        self.lead_frames = self.audio.codec.context
+        self.lead_frames = self.feature_lead = self.audio.codec.context
+        self.feature_channels = config.audio.codec.latent
         self.audio_head = ContrastiveHead(config.audio.tower.width, config.embedding_dim)
         self.text = ModernBert(config.text)
         self.text_head = ContrastiveHead(config.text.width, config.embedding_dim)
@@ -164,6 +167,24 @@ class PEFrameModel(FrameModel):
         embeddings: Tensor = self.audio_head(frames)
         return embeddings if mask is None else embeddings * mask[:, :, None].to(embeddings.dtype)
 
+    def still_part(self) -> tuple[str, Mapping[str, Tensor]]:
+        """See `FrameModel.still_part`: the codec."""
+        sizes = json.dumps(asdict(self.config.audio.codec), sort_keys=True)
+        return sizes, self.audio.codec.state_dict()
+
+    def open_features(self) -> LatentStream:
+        """See `FrameModel.open_features`: the same as `open_stream`."""
+        return self.open_stream()
+
+    def encode_features(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `FrameModel.encode_features`: the same as `encode_latents`."""
+        return self.encode_latents(features, mask)
+
+    def project_text(self, states: Tensor) -> Tensor:
+        """See `FrameModel.project_text`."""
+        out: Tensor = self.text_head(states)
+        return out
+
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """See `FrameModel.encode_tokens`."""
         most = self.config.text.max_tokens
@@ -171,5 +192,4 @@ class PEFrameModel(FrameModel):
             raise ModelError(
                 f"got tokens of shape {tuple(input_ids.shape)}, expected (texts, up to {most} tokens)"
             )
-        out: Tensor = self.text_head(self.text(input_ids, attention_mask))
-        return out
+        return self.project_text(self.text(input_ids, attention_mask))

@@ -248,7 +248,7 @@ class Trainer:
         taught = None
         with torch.autocast("cpu", torch.bfloat16, enabled=c.precision == "bfloat16"):
             features, deep = self.model.front(waveform)
-            frames = self.model.encode_features(features)
+            frames = self.model.encode_projected(features)
             part = math.ceil(len(waveform) * c.teacher_share)
             if part and self.step < c.frozen_steps and self.still_the_teacher:
                 part, taught = len(waveform), self.teacher.scores(deep)
@@ -269,7 +269,7 @@ class Trainer:
         """
         c = self.config
         rng = np.random.default_rng((c.seed, 1, self.step))
-        texts = self.model.project_sentences(self.table.draw(rng, c.distractors))
+        texts = self.model.project_text(self.table.draw(rng, c.distractors))
         logits = self.model.score(frames.float(), texts)
         weights = (p_local, c.positive_weight, c.ranking_weight, c.teacher_weight)
         loss, parts = objective(logits, targets, taught, self.overlap, self.table, weights)

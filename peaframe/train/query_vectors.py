@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from peaframe.errors import OptionError
+from peaframe.errors import ModelError, OptionError
 from peaframe.models.frame import FrameModel
 from peaframe.queries import QueryFile, QueryVector
 
@@ -68,9 +68,14 @@ def tune_query_vectors(
 
     Raises:
         OptionError: Shapes or numbers that do not fit, no names, or a name that is never heard or never silent.
-        ModelError: A name that is empty or too long for the model.
+        ModelError: A name that is empty or too long for the model, or a model with a `text_prior`.
     """
     chosen = TuneOptions() if options is None else options
+    if model.text_prior is not None:
+        raise ModelError(
+            f"{model.name or 'the model'} has a text_prior, so each query has a scale and a bias that hang on its "
+            "words; query vectors have none: tune them for a model trained with loss.prior_weight 0"
+        )
     rows = np.asarray(embeddings)
     if rows.ndim != 2 or rows.shape[1] != model.embedding_dim or not np.isfinite(rows).all():
         raise OptionError(

@@ -109,8 +109,8 @@ def learn_words(
     for step, (frames, targets, _) in enumerate(bar):
         texts = table.draw(np.random.default_rng((seed, 4, step)), config.distractors)
         with torch.no_grad():
-            taught = before.score(frames, before.project_sentences(texts[classes])).sigmoid()
-        logits = after.score(frames, after.project_sentences(texts))
+            taught = before.score(frames, before.project_text(texts[classes])).sigmoid()
+        logits = after.score(frames, after.project_text(texts))
         loss, parts = objective(logits, targets, taught, overlap, table, weights)
         rate = min(1.0, (step + 1) / WARMUP) * (1 + math.cos(math.pi * step / config.steps)) / 2
         for group in optimizer.param_groups:

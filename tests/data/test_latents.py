@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from peaframe.data.latent_rows import AudioPart, codec_fingerprint, codec_of, latent_blocks
+from peaframe.data.latent_rows import AudioPart, front_fingerprint, latent_blocks
 from peaframe.data.latent_shards import ShardWriter
 from peaframe.data.latents import LatentCache, fill
 from peaframe.errors import AudioError, FormatError, ModelError, OptionError
@@ -65,7 +65,7 @@ def test_what_is_stored_is_what_the_model_hears(model, sounds, tmp_path):
         assert len(cache) == 0  # nothing is there before it is there for good
     assert len(cache) == 2
     assert cache.channels == 16
-    assert cache.codec == codec_fingerprint(codec_of(model))
+    assert cache.codec == front_fingerprint(model)
     for key, part, frames in zip(keys, parts, (25, 19), strict=True):
         rows = cache.get(key)
         assert isinstance(rows, np.memmap)
@@ -174,11 +174,31 @@ def test_an_item_that_breaks_off_leaves_no_rows(model, sounds, tmp_path, monkeyp
     np.testing.assert_array_equal(cache.get(key), rows_of(model, other.path).astype(np.float16))
 
 
-def test_a_model_without_a_codec_has_nothing_to_cache(tiny_model, sounds, tmp_path, refusal):
-    parts = sounds(0.2)
-    message = refusal(ModelError, fill, LatentCache(tmp_path / "cache"), parts, tiny_model)
-    assert "no codec" in message
-    assert not (tmp_path / "cache").exists()
+def test_rows_of_a_model_without_a_codec_are_cached_likewise(tiny_model, model, sounds, tmp_path, refusal):
+    """peaframe-mini: what its convolutions give; and it is another codec than PE-A-Frame's."""
+    parts = sounds(1.5, 0.7301)
+    parts.append(AudioPart(parts[0].path, 0.4, 1.0))
+    cache = LatentCache(tmp_path / "cache")
+    assert fill(cache, parts, tiny_model, progress=False) == 3
+    assert cache.channels == tiny_model.feature_channels == 2688
+    assert cache.codec == front_fingerprint(tiny_model)
+    stored = [cache.get(cache.key(part)) for part in parts]
+    assert [(rows.shape, rows.dtype) for rows in stored] == [((n, 2688), np.float16) for n in (38, 19, 25)]
+    for part, rows in zip(parts[:2], stored, strict=False):
+        samples = torch.from_numpy(soundfile.read(part.path, dtype="float32")[0])
+        stream = tiny_model.open_features()
+        expected = torch.cat((stream.push(samples), stream.finish())).numpy()
+        np.testing.assert_allclose(rows, expected, atol=1e-4, rtol=2e-3)
+    np.testing.assert_allclose(
+        stored[2], stored[0][10:35], atol=1e-4, rtol=2e-3
+    )  # a part is a piece of the whole
+    with torch.no_grad():
+        got = tiny_model.encode_features(torch.from_numpy(stored[0].astype(np.float32))[None])
+        heard = tiny_model.encode_audio(
+            torch.from_numpy(soundfile.read(parts[0].path, dtype="float32")[0])[None]
+        )
+    assert float((got - heard).abs().max()) < 0.02 * float(heard.abs().max())
+    assert front_fingerprint(model) in refusal(ModelError, fill, cache, sounds(0.2, first=9), model)
 
 
 def test_another_codec_is_refused_by_name(model, sounds, tmp_path, refusal):
@@ -193,7 +213,7 @@ def test_another_codec_is_refused_by_name(model, sounds, tmp_path, refusal):
         model.audio.codec.mean.bias.add_(0.1)
     message = refusal(ModelError, fill, cache, parts, model)
     assert own in message
-    assert codec_fingerprint(codec_of(model)) in message
+    assert front_fingerprint(model) in message
     other = LatentCache(tmp_path / "other")
     fill(other, parts[1:], model, progress=False)
     (name,) = visible(other.folder)
@@ -205,7 +225,7 @@ def test_another_codec_is_refused_by_name(model, sounds, tmp_path, refusal):
 
 def test_the_fingerprint_outlives_a_change_of_layout(model, tmp_path):
     save_pe(model, tmp_path / "a", "transformers")
-    assert codec_fingerprint(codec_of(load_model(tmp_path / "a"))) == codec_fingerprint(codec_of(model))
+    assert front_fingerprint(load_model(tmp_path / "a")) == front_fingerprint(model)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import torch
 
 from peaframe.losses.activity import activity_loss
 from peaframe.losses.batch import ActivityOptions
-from peaframe.losses.prior import TextHead, prior_counts, prior_loss, unbiased_scores
+from peaframe.losses.prior import prior_counts, prior_loss
+from peaframe.models.text_prior import TextHead, unbiased_scores
 
 batches = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "batches.py")))
 
