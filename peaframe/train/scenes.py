@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -26,17 +26,33 @@ class SceneDataset(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(scene.waveform), torch.from_numpy(self.targets(scene))
 
     def targets(self, scene: Scene) -> np.ndarray:
-        """Targets of every label: heard, not heard, or unknown (drowned out, or a label that may mean the same)."""
-        active = np.zeros((len(scene.states), len(self.labels)), dtype=bool)
-        unknown = np.zeros_like(active)
-        for source, label in enumerate(scene.labels):
-            column = self.labels[label]
-            state = scene.states[:, source, None]
-            active[:, column] |= state[:, 0] == ACTIVE
-            unknown[:, column] |= state[:, 0] == UNKNOWN
-            unknown |= (state != INACTIVE) & self.overlap[column]
-        targets = np.where(active, ACTIVE, np.where(unknown, UNKNOWN, INACTIVE))
-        return targets.astype(np.int8)
+        """See `scene_targets`."""
+        return scene_targets(scene, self.labels, self.overlap)
+
+
+def scene_targets(scene: Scene, columns: Mapping[str, int], overlap: np.ndarray) -> np.ndarray:
+    """Targets of every label: heard, not heard, or unknown (drowned out, or a label that may mean the same).
+
+    Args:
+        scene: labels of it that have no column do not count.
+        columns: label -> its column.
+        overlap: (labels, labels) bool, labels that may not be negatives of each other.
+
+    Returns:
+        (frames, labels) int8 in {-1, 0, 1}.
+    """
+    active = np.zeros((len(scene.states), len(columns)), dtype=bool)
+    unknown = np.zeros_like(active)
+    for source, label in enumerate(scene.labels):
+        if label not in columns:
+            continue
+        column = columns[label]
+        state = scene.states[:, source, None]
+        active[:, column] |= state[:, 0] == ACTIVE
+        unknown[:, column] |= state[:, 0] == UNKNOWN
+        unknown |= (state != INACTIVE) & overlap[column]
+    targets = np.where(active, ACTIVE, np.where(unknown, UNKNOWN, INACTIVE))
+    return targets.astype(np.int8)
 
 
 class SceneSampler(Sampler[list[tuple[int, float]]]):
