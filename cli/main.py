@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from peaframe.cli import calibrate, detect, embed, evaluate, mix, models
+from peaframe.cli import calibrate, detect, embed, evaluate, mix, models, train
 from peaframe.errors import OptionError, PeaframeError
 from peaframe.version import __version__
 
@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": evaluate,
     "mix": mix,
     "models": models,
+    "train": train,
 }
 
 

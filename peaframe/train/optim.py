@@ -88,7 +88,11 @@ class ParameterGroup:
 
 
 def part_of(name: str) -> str:
-    """The part of a frame model that a parameter belongs to by its name, one of `PARTS`, or `other`."""
+    """The part of a frame model that a parameter belongs to by its name, one of `PARTS`, or `other`.
+
+    In a module that has the model as its attribute `model`, names begin with `model.`.
+    """
+    name = name.removeprefix("model.")
     for part, beginnings in _PARTS.items():
         if name.startswith(beginnings):
             return part
