@@ -7,9 +7,7 @@ in the middle of an epoch gets those that the uninterrupted one would have got.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from peaframe.clock import frames_of_seconds
+from peaframe.data.epochs import Epochs, Order
 from peaframe.data.latent_augment import LatentAugment, Rows, Targets, blot, mix
 from peaframe.data.latent_rows import AudioPart
 from peaframe.data.latents import LatentCache
@@ -122,58 +121,8 @@ def _together(found: list[_Crop | PeaframeError]) -> LatentBatch | PeaframeError
     return LatentBatch(padded(rows), mask, padded(targets), padded(counted), *numbers)
 
 
-def epoch_batches(
-    frames: Sequence[int],
-    epoch: int,
-    seed: int,
-    shuffle: bool,
-    batch_size: int | None,
-    batch_frames: int | None,
-    rank: int = 0,
-    world_size: int = 1,
-) -> list[list[int]]:
-    """Which items each batch of a rank has in an epoch.
-
-    Items are drawn without replacement, cut into batches and dealt to the ranks in turn. Every rank gets the same
-    number of batches: the epoch's first ones are dealt again to those that would go without.
-
-    Args:
-        frames: of every item, as it stands in a batch.
-        epoch: its number.
-        seed: of the order.
-        shuffle: false for the order of the items.
-        batch_size: most items of a batch.
-        batch_frames: most frames of a batch, with padding; a longer item stands alone.
-        rank: of this process.
-        world_size: number of ranks.
-    """
-    count = len(frames)
-    order = (
-        np.random.default_rng((seed, epoch)).permutation(count).tolist() if shuffle else list(range(count))
-    )
-    batches: list[list[int]] = []
-    longest = 0
-    for item in order:
-        longest = max(longest, frames[item])
-        size = len(batches[-1]) + 1 if batches else 0
-        full = (batch_size is not None and size > batch_size) or (
-            batch_frames is not None and size * longest > batch_frames
-        )
-        if not batches or full:
-            batches.append([])
-            longest = frames[item]
-        batches[-1].append(item)
-    total = -(-len(batches) // world_size) * world_size
-    return [batches[i % len(batches)] for i in range(rank, total, world_size)]
-
-
-class LatentLoader:
-    """Batches of an epoch, each time it is gone through; one left in the middle goes on there.
-
-    Attributes:
-        epoch: the epoch that is, or will be, gone through.
-        batch: how many of its batches have been given.
-    """
+class LatentLoader(Epochs[LatentBatch]):
+    """Batches of latents; see `peaframe.data.epochs`."""
 
     def __init__(
         self,
@@ -217,11 +166,8 @@ class LatentLoader:
             raise OptionError(
                 f"got batch_size {batch_size} and batch_frames {batch_frames}, expected one of them, 1 or more"
             )
-        if (crop is not None and crop < 1) or seed < 0 or workers < 0 or not 0 <= rank < world_size:
-            raise OptionError(
-                f"got crop_seconds {crop_seconds}, seed {seed}, workers {workers}, rank {rank} of {world_size}; "
-                "expected crops of 0.04 s or more, a seed and workers of 0 or more, and a rank from 0 to world_size - 1"
-            )
+        if crop is not None and crop < 1:
+            raise OptionError(f"got crop_seconds {crop_seconds}, expected 0.04 s or more")
         if not items:
             raise OptionError("got no items, expected one or more")
         keys = [item if isinstance(item, str) else cache.key(item) for item in items]
@@ -231,52 +177,8 @@ class LatentLoader:
                 f"{cache.folder}: has no latents of {len(absent)} of {len(items)} items, the first is {absent[0]}; "
                 "fill the cache first"
             )
-        self.epoch = self.batch = 0
         whole = [cache.frames(key) for key in keys]
-        self._frames = whole if crop is None else [min(crop, n) for n in whole]
-        self._crops = _Crops(cache, keys, targets, crop, seed, augment or LatentAugment())
-        self._order = (seed, shuffle, batch_size, batch_frames)
-        self._rank, self._world_size, self._workers = rank, world_size, workers
-        described = [*self._order, world_size, crop, asdict(self._crops.augment), keys]
-        self._data = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
-
-    def _batches(self) -> list[list[int]]:
-        return epoch_batches(self._frames, self.epoch, *self._order, self._rank, self._world_size)
-
-    def __len__(self) -> int:
-        """Batches of this epoch, given or not; they may differ between epochs where frames are counted."""
-        return len(self._batches())
-
-    def __iter__(self) -> Iterator[LatentBatch]:
-        """The batches of this epoch that have not been given."""
-        places = [[(self.epoch, item) for item in batch] for batch in self._batches()[self.batch :]]
-        loader: Iterable[LatentBatch | PeaframeError] = DataLoader(
-            self._crops,
-            batch_sampler=places,
-            num_workers=self._workers,
-            collate_fn=_together,
-            prefetch_factor=4 if self._workers else None,
-            generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
-        )
-        for left, batch in zip(range(len(places) - 1, -1, -1), loader, strict=True):
-            if isinstance(batch, PeaframeError):
-                raise batch
-            self.epoch, self.batch = (self.epoch, self.batch + 1) if left else (self.epoch + 1, 0)
-            yield batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where it is: the same on every rank; numbers and a hash of items and options."""
-        return {"epoch": self.epoch, "batch": self.batch, "data": self._data}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another loader was.
-
-        Raises:
-            OptionError: it had other items or other options, so its batches were others.
-        """
-        if state.get("data") != self._data:
-            raise OptionError(
-                f"got the state {state.get('data')} of other items or options, this loader is {self._data}; "
-                "resume with the data, batches, seed and number of ranks of the run that is resumed"
-            )
-        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+        frames = whole if crop is None else [min(crop, n) for n in whole]
+        crops = _Crops(cache, keys, targets, crop, seed, augment or LatentAugment())
+        order = Order(frames, seed, shuffle, batch_size, batch_frames, rank, world_size)
+        super().__init__(crops, _together, order, [crop, asdict(crops.augment), keys], workers, ahead=4)

@@ -7,19 +7,18 @@ those that the uninterrupted one would have got. Workers mix; this process hears
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from peaframe.clock import SAMPLE_RATE, frames_of_seconds
-from peaframe.data.latent_loader import LatentBatch, epoch_batches
+from peaframe.data.epochs import Epochs, Order
+from peaframe.data.latent_loader import LatentBatch
 from peaframe.data.mix import Mixer, Scene
 from peaframe.data.sound_features import hear
 from peaframe.errors import OptionError, PeaframeError
@@ -65,14 +64,10 @@ def _together(found: list[_Mixed | PeaframeError]) -> tuple[Tensor, Tensor, Tens
     return torch.stack(waveforms), torch.stack(targets), torch.tensor(items)
 
 
-class SceneFeatures:
-    """Batches of an epoch, each time it is gone through; one left in the middle goes on there.
+class SceneFeatures(Epochs[LatentBatch]):
+    """Batches of scenes as latents; see `peaframe.data.epochs`.
 
     Epoch e has the mixer's scenes e * n to (e + 1) * n - 1; `items` of a batch counts them from 0 in every epoch.
-
-    Attributes:
-        epoch: the epoch that is, or will be, gone through.
-        batch: how many of its batches have been given.
     """
 
     def __init__(
@@ -121,74 +116,24 @@ class SceneFeatures:
                 f"got scenes_per_epoch {scenes_per_epoch}, batch_size {batch_size}, seconds {seconds}, {len(labels)} "
                 "labels; expected 1 or more of each, and scenes of 0.04 s or more"
             )
-        if seed < 0 or workers < 0 or not 0 <= rank < world_size:
-            raise OptionError(
-                f"got seed {seed}, workers {workers}, rank {rank} of {world_size}; expected a seed and workers of 0 "
-                "or more, and a rank from 0 to world_size - 1"
-            )
-        self.epoch = self.batch = 0
         self._model = model
-        self._scenes = _Scenes(mixer, targets, len(labels), scenes_per_epoch, seconds)
-        self._seed, self._batch_size = seed, batch_size
-        self._rank, self._world_size, self._workers = rank, world_size, workers
+        scenes = _Scenes(mixer, targets, len(labels), scenes_per_epoch, seconds)
+        lengths = [1] * scenes_per_epoch  # only batches bounded by frames need to know them
+        order = Order(lengths, seed, True, batch_size, None, rank, world_size)
         bank = [(clip.path.name, clip.label, clip.role) for clip in mixer.bank.clips]
-        sizes = [scenes_per_epoch, batch_size, frames, seed, world_size]
-        described = [*sizes, list(labels), mixer.seed, asdict(mixer.config), bank]
-        self._data = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+        described = [frames, list(labels), mixer.seed, asdict(mixer.config), bank, scenes_per_epoch]
+        super().__init__(scenes, _together, order, described, workers)
 
-    def _batches(self) -> list[list[int]]:
-        lengths = [1] * self._scenes.count  # only batches bounded by frames need to know them
-        return epoch_batches(
-            *(lengths, self.epoch, self._seed, True, self._batch_size, None), self._rank, self._world_size
+    def _finish(self, prepared: tuple[Tensor, Tensor, Tensor]) -> LatentBatch:
+        """Hear the scenes."""
+        waveforms, targets, items = prepared
+        mask = torch.ones(targets.shape[:2], dtype=torch.bool)
+        return LatentBatch(
+            latents=torch.stack([hear(self._model, waveform) for waveform in waveforms]),
+            mask=mask,
+            targets=targets,
+            counted=mask.clone(),
+            items=items,
+            partners=torch.full_like(items, -1),
+            starts=torch.zeros_like(items),
         )
-
-    def __len__(self) -> int:
-        """Batches of an epoch on each rank, given or not."""
-        batches = -(-self._scenes.count // self._batch_size)
-        return -(-batches // self._world_size)
-
-    def __iter__(self) -> Iterator[LatentBatch]:
-        """The batches of this epoch that have not been given."""
-        places = [[(self.epoch, item) for item in batch] for batch in self._batches()[self.batch :]]
-        loader: Iterable[tuple[Tensor, Tensor, Tensor] | PeaframeError] = DataLoader(
-            self._scenes,
-            batch_sampler=places,
-            num_workers=self._workers,
-            collate_fn=_together,
-            prefetch_factor=2 if self._workers else None,
-            generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
-        )
-        for left, mixed in zip(range(len(places) - 1, -1, -1), loader, strict=True):
-            if isinstance(mixed, PeaframeError):
-                raise mixed
-            waveforms, targets, items = mixed
-            latents = torch.stack([hear(self._model, waveform) for waveform in waveforms])
-            mask = torch.ones(targets.shape[:2], dtype=torch.bool)
-            batch = LatentBatch(
-                latents=latents,
-                mask=mask,
-                targets=targets,
-                counted=mask.clone(),
-                items=items,
-                partners=torch.full_like(items, -1),
-                starts=torch.zeros_like(items),
-            )
-            self.epoch, self.batch = (self.epoch, self.batch + 1) if left else (self.epoch + 1, 0)
-            yield batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where it is: the same on every rank; numbers and a hash of the mixer and the options."""
-        return {"epoch": self.epoch, "batch": self.batch, "data": self._data}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another one was.
-
-        Raises:
-            OptionError: it had another mixer or other options, so its batches were others.
-        """
-        if state.get("data") != self._data:
-            raise OptionError(
-                f"got the state {state.get('data')} of other scenes or options, this one is {self._data}; resume with "
-                "the sound bank, mixing, labels, batches, seeds and number of ranks of the run that is resumed"
-            )
-        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])

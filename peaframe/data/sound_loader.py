@@ -7,17 +7,15 @@ goes on in the middle of an epoch gets those that the uninterrupted one would ha
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from peaframe import audio
 from peaframe.clock import (
@@ -28,7 +26,7 @@ from peaframe.clock import (
     seconds_of_samples,
 )
 from peaframe.data.augment import Waveform
-from peaframe.data.latent_loader import epoch_batches
+from peaframe.data.epochs import Epochs, Order
 from peaframe.data.latent_rows import AudioPart
 from peaframe.data.sound_augment import SoundAugment, Targets, augment_sound
 from peaframe.errors import AudioError, OptionError, PeaframeError
@@ -152,13 +150,8 @@ def _together(found: list[_Crop | PeaframeError]) -> SoundBatch | PeaframeError:
     )
 
 
-class SoundLoader:
-    """Batches of an epoch, each time it is gone through; one left in the middle goes on there.
-
-    Attributes:
-        epoch: the epoch that is, or will be, gone through.
-        batch: how many of its batches have been given.
-    """
+class SoundLoader(Epochs[SoundBatch]):
+    """Batches of sound; see `peaframe.data.epochs`."""
 
     def __init__(
         self,
@@ -197,11 +190,8 @@ class SoundLoader:
         crop = None if crop_seconds is None else frames_of_seconds(crop_seconds)
         if batch_size < 1:
             raise OptionError(f"got batch_size {batch_size}, expected 1 or more")
-        if (crop is not None and crop < 1) or seed < 0 or workers < 0 or not 0 <= rank < world_size:
-            raise OptionError(
-                f"got crop_seconds {crop_seconds}, seed {seed}, workers {workers}, rank {rank} of {world_size}; "
-                "expected crops of 0.04 s or more, a seed and workers of 0 or more, and a rank from 0 to world_size - 1"
-            )
+        if crop is not None and crop < 1:
+            raise OptionError(f"got crop_seconds {crop_seconds}, expected 0.04 s or more")
         if not items:
             raise OptionError("got no items, expected one or more")
         parts = list(items)
@@ -211,53 +201,8 @@ class SoundLoader:
                 f"the recordings of {len(absent)} of {len(parts)} items are missing, the first is {absent[0].path}; "
                 "check their names"
             )
-        self.epoch = self.batch = 0
-        self._crops = _Crops(parts, targets, crop, seed, augment or SoundAugment())
-        self._order = (seed, shuffle, batch_size, None)
-        self._rank, self._world_size, self._workers = rank, world_size, workers
+        crops = _Crops(parts, targets, crop, seed, augment or SoundAugment())
+        lengths = [1] * len(parts)  # only batches bounded by frames need to know them
+        order = Order(lengths, seed, shuffle, batch_size, None, rank, world_size)
         named = [(os.fspath(part.path), part.start, part.duration) for part in parts]
-        described = [*self._order, world_size, crop, asdict(self._crops.augment), named]
-        self._data = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
-
-    def _batches(self) -> list[list[int]]:
-        # Only batches bounded by frames need to know how long items are.
-        lengths = [1] * len(self._crops.parts)
-        return epoch_batches(lengths, self.epoch, *self._order, self._rank, self._world_size)
-
-    def __len__(self) -> int:
-        """Batches of an epoch, given or not."""
-        return len(self._batches())
-
-    def __iter__(self) -> Iterator[SoundBatch]:
-        """The batches of this epoch that have not been given."""
-        places = [[(self.epoch, item) for item in batch] for batch in self._batches()[self.batch :]]
-        loader: Iterable[SoundBatch | PeaframeError] = DataLoader(
-            self._crops,
-            batch_sampler=places,
-            num_workers=self._workers,
-            collate_fn=_together,
-            prefetch_factor=2 if self._workers else None,
-            generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
-        )
-        for left, batch in zip(range(len(places) - 1, -1, -1), loader, strict=True):
-            if isinstance(batch, PeaframeError):
-                raise batch
-            self.epoch, self.batch = (self.epoch, self.batch + 1) if left else (self.epoch + 1, 0)
-            yield batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where it is: the same on every rank; numbers and a hash of items and options."""
-        return {"epoch": self.epoch, "batch": self.batch, "data": self._data}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another loader was.
-
-        Raises:
-            OptionError: it had other items or other options, so its batches were others.
-        """
-        if state.get("data") != self._data:
-            raise OptionError(
-                f"got the state {state.get('data')} of other items or options, this loader is {self._data}; "
-                "resume with the data, batches, seed and number of ranks of the run that is resumed"
-            )
-        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+        super().__init__(crops, _together, order, [crop, asdict(crops.augment), named], workers)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from peaframe.data.epochs import epoch_batches
 from peaframe.data.latent_augment import LatentAugment, blot, mix
-from peaframe.data.latent_loader import LatentLoader, epoch_batches
+from peaframe.data.latent_loader import LatentLoader
 from peaframe.errors import OptionError
 
 
@@ -149,8 +150,10 @@ def test_bad_requests_are_refused(stored, refusal):
     cache = stored(*FRAMES)
     for options in ({"batch_size": None}, {"batch_frames": 100}, {"batch_size": 0}):
         assert "batch_frames" in refusal(OptionError, loader, cache, **options)
-    for options in ({"rank": 1}, {"crop_seconds": 0.0}, {"seed": -1}, {"workers": -1}):
+    for options in ({"rank": 1}, {"seed": -1}):
         assert "rank from 0" in refusal(OptionError, loader, cache, **options)
+    for option, value in (("crop_seconds", 0.0), ("workers", -1)):
+        assert f"got {option} {value}" in refusal(OptionError, loader, cache, **{option: value})
     assert "no items" in refusal(OptionError, LatentLoader, cache, [], signs(FRAMES), batch_size=1)
     message = refusal(OptionError, LatentLoader, cache, ["key0", "key77"], signs(FRAMES), batch_size=1)
     assert "1 of 2 items, the first is key77" in message

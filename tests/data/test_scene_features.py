@@ -139,7 +139,7 @@ def test_a_state_of_something_else_is_refused(scenes, refusal):
         *({"seed": 2}, {"mixer_seed": 6}, {"batch_size": 4}, {"seconds": 0.64}, {"scenes_per_epoch": 12}),
         *({"world_size": 2}, {"config": MixConfig(single=0.5)}),
     ):
-        assert "other scenes or options" in refusal(OptionError, scenes(**options).load_state_dict, state)
+        assert "other items or options" in refusal(OptionError, scenes(**options).load_state_dict, state)
     other = scenes(rank=0, workers=1)  # how it is computed does not matter
     other.load_state_dict({**state, "batch": 3})
     assert [len(own) for own in numbers(other)] == [2]
@@ -152,8 +152,9 @@ def test_bad_requests_are_refused(scenes, bank_folder, tiny_model, refusal):
     assert "at 16000 Hz, expected 48000 Hz" in message
     for options in ({"scenes_per_epoch": 0}, {"batch_size": 0}, {"seconds": 0.01}):
         assert "expected 1 or more of each" in refusal(OptionError, scenes, **options)
-    for options in ({"rank": 1}, {"seed": -1}, {"workers": -1}):
+    for options in ({"rank": 1}, {"seed": -1}):
         assert "rank from 0" in refusal(OptionError, scenes, **options)
+    assert "got workers -1" in refusal(OptionError, scenes, workers=-1)
 
 
 class Narrow:
