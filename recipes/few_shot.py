@@ -27,43 +27,31 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from peaframe import audio
-from peaframe.clock import HOP_SAMPLES, frame_start_seconds, frames_of_seconds
 from peaframe.data import manifest
 from peaframe.data.latents import LatentCache, fill
-from peaframe.data.manifest_item import Item
-from peaframe.data.mix import MixConfig, label_tracks
-from peaframe.data.mix_folder import write_flac
 from peaframe.data.soundbank import Clip, read_manifest
-from peaframe.data.vocabulary import read_vocabulary
-from peaframe.errors import FormatError, ManifestError, MissingExtraError, OptionError
-from peaframe.eval import frame_auroc
-from peaframe.events import merge_events
-from peaframe.infer.windows import OVERLAP_FRAMES, WINDOW_FRAMES, Stitcher, windows
+from peaframe.errors import FormatError, MissingExtraError, OptionError
 from peaframe.models.checkpoint import write_text
 from peaframe.models.frame import FrameModel
 from peaframe.models.load import load_model
 from peaframe.queries import QueryFile
+from peaframe.recipes.few_shot_clips import alone, choose
+from peaframe.recipes.few_shot_exam import Exam
 from peaframe.recipes.finetune import QUERY_FILE, finetune
 from peaframe.recipes.finetune_material import part
-from peaframe.recipes.finetune_valid import Measure
 from peaframe.recipes.prepare_files import folder_at, run
 from peaframe.recipes.prepare_soundscapes import labels_in
-from peaframe.scores import Scores
 from peaframe.train.ema import EmaOptions
 from peaframe.train.lora import LoraOptions
 from peaframe.train.optim import OptimOptions, Schedule
 from peaframe.train.settings import QUERIES, DataSettings, FinetuneSettings
 
-SECONDS = 5.12
-WHISPER_DB = (-60.0, -40.0)  # of the noise, under the clip's peak
 CLIPS, SEEDS, STEPS = (5, 10, 20), (0, 1, 2), 40
 METHODS = ("query vectors", "LoRA", "full")
 RATES = {"LoRA": 1e-3, "full": 2e-4}
@@ -90,52 +78,6 @@ class Trial:
         return f"{self.method.replace(' ', '_').lower()}_{self.clips}_{self.seed}"
 
 
-def choose(clips: Sequence[Clip], held: Sequence[str], count: int, seed: int) -> list[Clip]:
-    """The first `count` training clips of each held label in an order drawn by `seed`; more hold all that fewer do.
-
-    Raises:
-        OptionError: a label has fewer.
-    """
-    chosen = []
-    for label in sorted(held):
-        own = [clip for clip in clips if clip.label == label and clip.split == "train"]
-        if len(own) < count:
-            raise OptionError(f"got {len(own)} training clips of {label!r}, expected {count}; take fewer")
-        digits = int(hashlib.sha256(label.encode()).hexdigest()[:8], 16)
-        order = np.random.default_rng((seed, digits)).permutation(len(own))
-        chosen += [own[i] for i in order[:count]]
-    return chosen
-
-
-def alone(clip: Clip, folder: Path) -> Item:
-    """A clip as an item: alone in 5.12 s with a whisper of noise; the same clip always gives the same sound.
-
-    Of a longer one the loudest stretch is taken. The sound is written to `folder`.
-    """
-    name = hashlib.sha256("/".join((clip.label, *clip.path.parts[-2:])).encode()).hexdigest()[:16]
-    rng = np.random.default_rng(int(name, 16))
-    x = audio.read(clip.path)
-    if not np.abs(x).max(initial=0) > 0:
-        raise ManifestError(f"{clip.path}: is silent, expected a sound; take it out of the sound bank")
-    samples = frames_of_seconds(SECONDS) * HOP_SAMPLES
-    track = np.zeros(samples, dtype=np.float32)
-    if len(x) > samples:
-        power = np.concatenate(([0.0], np.cumsum(np.square(x, dtype=np.float64))))
-        start = int(np.argmax(power[samples:] - power[:-samples]))
-        track[:] = x[start : start + samples]
-    else:
-        at = int(rng.integers(0, samples - len(x) + 1))
-        track[at : at + len(x)] = x
-    track *= np.float32(0.5 / np.abs(track).max())
-    noise = rng.standard_normal(samples).astype(np.float32)
-    noise *= np.float32(0.5 * 10 ** (rng.uniform(*WHISPER_DB) / 20))
-    scene = label_tracks([track, noise], [clip.label], HOP_SAMPLES, MixConfig())
-    path = folder / f"{name}.flac"
-    write_flac(path, scene.waveform)
-    item = Item(path, duration=SECONDS, events=tuple(scene.events()), exhaustive=True)
-    return replace(item, licence=clip.license, source=clip.source)
-
-
 def settings_of(
     trial: Trial, model: str, held: tuple[str, ...], items: Path, cache: Path, steps: int
 ) -> FinetuneSettings:
@@ -155,77 +97,6 @@ def settings_of(
         evaluate_every=steps,
         seed=trial.seed,
     )
-
-
-class Exam:
-    """Soundscapes with all labels, and what models make of them.
-
-    Attributes:
-        held: labels that are taught.
-        labels: all labels that are heard in the soundscapes.
-        measure: hears models.
-    """
-
-    def __init__(self, path: Path, held: Sequence[str], cache: LatentCache) -> None:
-        """Read a manifest.
-
-        Raises:
-            OptionError: a held label is not heard there, or nothing else is.
-        """
-        items = list(manifest.load(path))
-        self.held = tuple(held)
-        self.labels = tuple(sorted({event.label for item in items for event in item.events}))
-        for label in self.held:
-            if label not in self.labels:
-                raise OptionError(f"{path}: got no events of {label!r} in {len(items)} items, expected some")
-        if len(self.labels) == len(self.held):
-            raise OptionError(f"{path}: got events of the held labels only, expected others as well")
-        self.measure = Measure(cache, items, read_vocabulary(self.labels))
-        self._frames: list[list[tuple[int, torch.Tensor]]] = []
-
-    def words(self, model: FrameModel) -> dict[str, float]:
-        """Frame AUROC of each label by a model, asked in words."""
-        return self._auroc(self.measure.scores(model), self.labels)
-
-    @torch.no_grad()
-    def vectors(self, model: FrameModel, queries: QueryFile) -> dict[str, float]:
-        """Frame AUROC of each held label by tuned vectors; the model's frames are kept for the next call."""
-        queries.check_model(model.name, model.fingerprint(), model.embedding_dim)
-        if not self._frames:
-            self._frames = [self._embedded(model, item) for item in self.measure.items]
-        own = {query.name: query for query in queries.queries}
-        asked = [own[self.measure.vocabulary.phrases[label][0]] for label in self.held]
-        texts = torch.tensor(np.stack([query.vector for query in asked]))
-        biases = torch.tensor([query.bias for query in asked])
-        scores = {}
-        for number, (item, parts) in enumerate(zip(self.measure.items, self._frames, strict=True)):
-            stitcher = Stitcher(len(asked), OVERLAP_FRAMES)
-            for first, frames in parts:
-                stitcher.add(first, (model.score(frames, texts)[0] + biases).numpy())
-            values = torch.from_numpy(np.array(stitcher.result())).sigmoid().numpy()
-            seconds = item.duration or frame_start_seconds(len(values))
-            scores[f"{number:06}_{item.audio.name}"] = Scores(values, self.held, 0.0, seconds)
-        return self._auroc(scores, self.held)
-
-    def _embedded(self, model: FrameModel, item: Item) -> list[tuple[int, torch.Tensor]]:
-        rows = self.measure.cache.get(self.measure.cache.key(part(item))).astype(np.float32)
-        return [
-            (first, model.encode_features(torch.from_numpy(window)[None]))
-            for first, window in windows([rows], WINDOW_FRAMES, OVERLAP_FRAMES)
-        ]
-
-    def _auroc(self, scores: dict[str, Scores], labels: tuple[str, ...]) -> dict[str, float]:
-        truth = {
-            name: [event for event in merge_events(item.events) if event.label in labels]
-            for name, item in zip(scores, self.measure.items, strict=True)
-        }
-        return dict(frame_auroc(scores, truth, labels=labels).per_label)
-
-    def sides(self, labels: Mapping[str, float]) -> dict[str, Any]:
-        """Mean of the held labels and of the others, and all of them."""
-        held = [labels[label] for label in self.held]
-        other = [value for label, value in labels.items() if label not in self.held]
-        return {"held": float(np.mean(held)), "other": float(np.mean(other)), "labels": dict(labels)}
 
 
 def teach(

@@ -13,7 +13,8 @@ from peaframe.data.latents import LatentCache, fill
 from peaframe.data.manifest_item import Item
 from peaframe.data.mix_folder import WHISPER, labelled
 from peaframe.data.soundbank import Clip, read_manifest
-from peaframe.data.vocabulary import Vocabulary, read_vocabulary
+from peaframe.data.vocabulary import Vocabulary
+from peaframe.data.vocabulary_file import read_vocabulary
 from peaframe.errors import ManifestError
 from peaframe.eval.benchmarks.audio_files import audio_below
 from peaframe.models.frame import FrameModel

@@ -25,7 +25,8 @@ from peaframe.data import manifest
 from peaframe.data.latent_augment import LatentAugment, Rows, Targets, blot, mix
 from peaframe.data.latent_loader import LatentBatch
 from peaframe.data.manifest_item import Item, refuse_doubles
-from peaframe.data.shard_reader import Sample, ShardReader
+from peaframe.data.shard_files import Sample
+from peaframe.data.shard_reader import ShardReader
 from peaframe.data.sound_features import hear
 from peaframe.errors import FormatError, OptionError
 from peaframe.models.frame import FrameModel

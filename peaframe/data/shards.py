@@ -49,18 +49,17 @@ from peaframe.data.latent_rows import AudioPart
 from peaframe.data.latent_shards import lock
 from peaframe.data.latents import LatentCache
 from peaframe.data.manifest_item import Item, to_line
-from peaframe.data.shard_reader import (
+from peaframe.data.shard_files import (
     FORMAT,
     INDEX,
     VERSION,
     ShardFile,
     ShardIndex,
-    ShardReader,
     damaged,
-    in_order,
     load_index,
     members,
 )
+from peaframe.data.shard_reader import ShardReader, in_order
 from peaframe.errors import FormatError, OptionError, PeaframeError
 from peaframe.files import atomic_path
 from peaframe.json_files import load_json, save_json

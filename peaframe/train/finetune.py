@@ -240,7 +240,7 @@ class Finetuning:
                 metrics = self.evaluate(model)
                 journal.measured(self.step, metrics)
                 value = metrics[self.settings.best]
-                if self.best is None or value > self.best or math.isnan(self.best):
+                if self.best is None or value >= self.best or math.isnan(self.best):  # of equals, the last
                     self.best = value
                     with whole_folder(self.folder / "best") as new:
                         save_frame_model(model, new, self.source)

@@ -56,7 +56,7 @@ class DataSettings:
         train: splits of the manifests to learn from.
         valid: splits to be measured on; none of them there means that nothing is measured.
         labels: only these; by default all that the training items name.
-        words: file of phrases, hard negatives and parents (`peaframe.data.vocabulary`).
+        words: file of phrases, hard negatives and parents (`peaframe.data.vocabulary_file`).
         ontology: ontology file of AudioSet's kind.
         batch_size: items at a time, on each process.
         crop_seconds: longer items are cut to this; scenes have this length.

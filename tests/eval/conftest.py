@@ -1,15 +1,22 @@
 import csv
 import json
+import runpy
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+import peaframe
+from peaframe.eval.benchmarks import find
+from peaframe.eval.run import run_benchmark
 from peaframe.events import Event
 from peaframe.scores import Scores
 
 FOLDER = Path(__file__).parent.parent / "golden"
+corpora = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "corpora.py")))
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +56,42 @@ def sed_eval_numbers() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def psds_eval_numbers() -> dict[str, Any]:
     return _numbers("golden_psds_eval.json")
+
+
+@pytest.fixture(scope="module")
+def detector() -> Iterator[peaframe.Detector]:
+    """The built-in model on one core: where others are busy, several wait for each other most of the time."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield peaframe.load(device="cpu")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def run(detector: peaframe.Detector) -> Callable[..., dict[str, Any]]:
+    """Run a benchmark by its name with the built-in model, without resampling."""
+
+    def run(name: str, data: Path, output: Path, **options: Any) -> dict[str, Any]:
+        return run_benchmark(find(name), data, detector, output, **{"resamples": 0, **options})
+
+    return run
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """Four recordings of a second or two of one's own."""
+    data = tmp_path / "mine"
+    rows = ("one.wav | 0.2 | 0.8 | beep", "two.wav | 0.5 | 1.0 | rain", "-three.flac |  |  | ")
+    corpora.text(
+        data / "ground_truth.tsv", *corpora.tabs(corpora.DCASE, *rows, "deep/two.wav | 0 | 1 | rain")
+    )
+    corpora.sound(data / "one.wav", 1.0)
+    corpora.sound(data / "two.wav", 1.5)
+    corpora.sound(data / "-three.flac", 1.02)
+    corpora.sound(data / "deep/two.wav", 2.0)
+    return data
 
 
 def _rows(name: str) -> list[dict[str, str]]:

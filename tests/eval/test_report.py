@@ -1,114 +1,22 @@
+"""Reports: what they say of an evaluation, as a page, as Markdown and as JSON, and what is no evaluation."""
+
 import base64
 import hashlib
 import json
 import re
-from html.parser import HTMLParser
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from peaframe.errors import FormatError
 from peaframe.eval.report import METRICS, html, markdown, metric_name, save_report
-from peaframe.eval.report_confusion import Confusion, heat_map
-from peaframe.eval.report_svg import Curve, mean_precision, thin
 
-VOID = {"meta", "br", "hr", "img", "input", "link"}
-
-
-def evaluation(labels: tuple[str, ...] = ("dog", "cat", "Bell"), steps: int = 6) -> dict[str, Any]:
-    """A whole evaluation with numbers that can be told apart."""
-    count = len(labels)
-    rates = np.linspace(1, 99, steps)
-    hits = np.linspace(0.1, 0.9, steps)
-    falling = np.linspace(0.95, 0.05, steps)
-    matrix = np.eye(count + 1, dtype=int) * 7
-    matrix[0, 1], matrix[1, -1], matrix[-1, 0], matrix[-1, -1] = 3, 2, 4, 0
-    return {
-        "peaframe": "0.9.1",
-        "title": "soundscapes, 300 recordings",
-        "benchmark": "folder",
-        "complete": True,
-        "missing": [],
-        "notes": ["12 true events were merged"],
-        "model": "peaframe-mini",
-        "settings": {"events": {"threshold": 0.5, "median": None}, "device": "cpu", "exact": True},
-        "recordings": 300,
-        "hours": 0.8333,
-        "events": 1234,
-        "seconds": {"scoring": 30.1, "metrics": 4.2},
-        "metrics": {
-            "d_prime": {"value": 1.5, "low": 1.25, "high": 1.75},
-            "home_made": {"value": float("nan"), "low": None, "high": None},
-            "event_f1_macro": {"value": 0.3456, "low": 0.3, "high": 0.4},
-            "psds1": {"value": 0.20149, "low": 0.18051, "high": 0.2225},
-        },
-        "per_label": {
-            label: {"events": 10 + place, "psds1": 0.25 + place / 1000, "auroc": None}
-            for place, label in enumerate(labels)
-        },
-        "unscored": ["unicorn"],
-        "curves": {
-            "psd_roc": {
-                "mean": {"efpr": rates.tolist(), "etpr": (hits / 2).tolist()},
-                "labels": {label: {"efpr": rates.tolist(), "tpr": hits.tolist()} for label in labels},
-                "max_efpr": 100,
-            },
-            "pr": {label: {"recall": hits.tolist(), "precision": falling.tolist()} for label in labels},
-        },
-        "confusion": {"labels": list(labels), "matrix": matrix.tolist()},
-        "worst": [{"recording": "Y-a_b_30.000_40.000", "f1": 0.0625, "missed": 3, "false": 7}],
-    }
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: every tag is closed in turn; keeps texts, attributes and tables' rows."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.texts: list[tuple[str, str]] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len({name for name, _ in attrs}) == len(attrs), f"{tag} has an attribute twice"
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append((self.open[-1] if self.open else "", data))
-        if "td" in self.open or "th" in self.open:
-            self.rows[-1][-1] += data
-
-    def all(self, tag: str, kind: str = "") -> list[dict[str, str | None]]:
-        return [
-            attrs
-            for name, attrs in self.tags
-            if name == tag and (not kind or kind in (attrs.get("class") or "").split())
-        ]
-
-    def said(self, tag: str = "") -> str:
-        """What a reader sees, or what is in one kind of tag."""
-        skip = ("style", "script")
-        return " ".join(text for at, text in self.texts if (at == tag if tag else at not in skip))
+reports = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "reports.py")))
+Page, evaluation = reports.Page, reports.evaluation
 
 
 def test_the_page_shows_the_values() -> None:
@@ -148,31 +56,6 @@ def test_the_page_shows_the_values() -> None:
         "--a:0.1805;--b:0.2225;--v:0.2015",
         "--a:0.3000;--b:0.4000;--v:0.3456",
     ]
-
-
-def test_curves_are_drawn_where_they_are() -> None:
-    page = Page(html(evaluation(steps=3)))
-
-    paths = [attrs["d"] for attrs in page.all("path", "label")]
-    assert len(paths) == 6
-    # From (0, 0): up to .1 at 1 %, to .5 at 50 %, to .9 at 99 % of the width, and level to its end.
-    assert paths[0] == "M0 1000h10v-100h490v-400h490v-400h10"
-    assert page.all("path", "mean")[0]["d"] == "M0 1000h10v-50h490v-200h490v-200h10"
-    # Precision .95 up to recall .1, .5 up to .5, .05 up to .9; nothing beyond.
-    assert paths[3] == "M0 50h100v450h400v450h400"
-    assert [attrs["data-label"] for attrs in page.all("path", "label")] == ["0", "1", "2", "0", "1", "2"]
-    assert [attrs["data-label"] for attrs in page.all("tr") if attrs.get("data-label")] == ["0", "1", "2"]
-
-
-def test_what_lies_beyond_the_axis_is_cut_off() -> None:
-    given_ = evaluation(("dog", "cat"))
-    given_["curves"] = {
-        "psd_roc": {"labels": {"dog": {"efpr": [0, 5, 30], "tpr": [0.2, 0.4, 1.0]}}, "max_efpr": 10}
-    }
-    page = Page(html(given_))
-    assert [attrs["d"] for attrs in page.all("path", "label")] == ["M0 1000v-200h500v-200h500"]
-    assert page.all("path", "mean") == []
-    assert "2.5" in page.said("text")
 
 
 @pytest.mark.parametrize(
@@ -312,94 +195,6 @@ def test_parts_may_be_absent() -> None:
     nothing = {"psd_roc": {"labels": {}, "mean": None}, "pr": {}}
     assert html({**bare, "curves": nothing}) == html(bare)
     assert Page(html({"metrics": {}})).said("h1") == "Evaluation"
-
-
-def test_407_labels_stay_small() -> None:
-    labels = tuple(f"label {place}, with a display name of some length" for place in range(407))
-    given_ = evaluation(labels, steps=3000)
-    rng = np.random.default_rng(0)
-    for curve in given_["curves"]["psd_roc"]["labels"].values():
-        curve["efpr"] = np.sort(rng.uniform(0, 100, 3000)).tolist()
-        curve["tpr"] = np.sort(rng.uniform(0, 1, 3000)).tolist()
-    for curve in given_["curves"]["pr"].values():
-        curve["precision"] = rng.uniform(0, 1, 3000).tolist()
-    matrix = rng.integers(0, 50, (408, 408))
-    given_["confusion"]["matrix"] = matrix.tolist()
-
-    text = html(given_)
-    page = Page(text)
-
-    assert len(text.encode()) < 3_000_000
-    assert len(page.all("path", "label")) == 814
-    assert max(len(re.findall("h", attrs["d"] or "")) for attrs in page.all("path", "label")) <= 201
-    assert len(page.all("rect")) == 31 * 31 - 1
-    assert "30 of 407 labels" in page.said()
-    assert len([attrs for attrs in page.all("tr") if "data-label" in attrs]) == 407
-
-
-def staircase_area(x: np.ndarray, y: np.ndarray, end: float) -> float:
-    return float(np.sum(y * np.diff(x, append=end)))
-
-
-def test_thinning_keeps_ends_and_great_steps() -> None:
-    # Three great steps among ten thousand tiny ones.
-    x = np.linspace(0, 100, 10_000)
-    y = 1e-6 * np.arange(10_000) + 0.3 * (x >= 20) + 0.2 * (x >= 21) + 0.4 * (x >= 77.7)
-
-    kept = thin(x, y, 200)
-
-    assert len(kept) == 200
-    assert (kept[0], kept[-1]) == (0, 9_999)
-    assert (np.diff(kept) > 0).all()
-    for place in (20.0, 21.0, 77.7):
-        step = np.searchsorted(x, place)
-        assert np.abs(x[kept] - x[step]).min() <= 0.1  # a column of the picture
-    drawn = y[kept][np.searchsorted(x[kept], x, side="right") - 1]
-    assert (drawn <= y).all()
-    assert staircase_area(x, y, 100) - staircase_area(x[kept], y[kept], 100) < 0.1
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 20)), max_size=60),
-    st.integers(2, 30),
-    st.booleans(),
-)
-def test_thinning_any_staircase(points: list[tuple[int, int]], most: int, forward: bool) -> None:
-    x, y = [point[0] for point in points], [point[1] / 20 for point in points]
-    curve = Curve.of({"x": x, "y": y}, ("x", "y"), forward, "it")
-    thinned = curve.thinned(most)
-
-    assert len(thinned.x) == min(len(points), most)
-    assert set(zip(thinned.x, thinned.y, strict=True)) <= set(zip(curve.x, curve.y, strict=True))
-    if points:
-        assert (thinned.x[0], thinned.y[0]) == (curve.x[0], curve.y[0])
-        assert (thinned.x[-1], thinned.y[-1]) == (curve.x[-1], curve.y[-1])
-    # Points that change nothing go first: with as many points as there are steps, the area stays.
-    levels = len(set(x)) + int(np.count_nonzero(np.diff(curve.y))) + 2
-    if levels <= most and forward and points:
-        assert staircase_area(thinned.x, thinned.y, 40) == pytest.approx(staircase_area(curve.x, curve.y, 40))
-
-
-def test_the_mean_precision_has_the_mean_of_the_areas() -> None:
-    one = Curve(np.array([0.25, 1.0]), np.array([1.0, 0.5]), forward=False)
-    two = Curve(np.array([0.5]), np.array([0.8]), forward=False)
-    mean = mean_precision([one, two])
-    assert float(np.mean(mean.y)) == pytest.approx((0.25 + 0.375 + 0.4) / 2, abs=1e-12)
-    assert mean.y[[0, 60, 150]] == pytest.approx([0.9, 0.65, 0.25])
-
-
-def test_the_most_confused_labels_are_shown() -> None:
-    matrix = np.diag([9.0] * 5 + [0.0])
-    matrix[3, 1], matrix[4, 0], matrix[2, -1] = 6, 1, 50
-    confusion = Confusion.of(list("abcde"), matrix.tolist())
-
-    assert confusion.most_confused(2) == [1, 3]
-    assert confusion.most_confused(3) == [0, 1, 3]
-    assert confusion.worst_pairs() == [("d", "b", 6.0, 6 / 15), ("e", "a", 1.0, 0.1)]
-    picture = Page(heat_map(confusion, most=2))
-    cells = [attrs["class"] for attrs in picture.all("rect")]
-    assert cells == ["hit s10", "miss s0", "miss s0", "miss s7", "hit s8", "miss s0", "miss s0", "miss s0"]
-    assert "d → b: 6 (40.0 %)" in picture.said("title")
 
 
 def test_files_are_written(tmp_path: Path) -> None:

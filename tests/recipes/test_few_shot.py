@@ -17,6 +17,8 @@ from peaframe.events import Event
 from peaframe.models.load import load_model, save_model
 from peaframe.queries import QueryFile, QueryVector
 from peaframe.recipes import few_shot
+from peaframe.recipes.few_shot_clips import alone, choose
+from peaframe.recipes.few_shot_exam import Exam
 from peaframe.recipes.finetune_material import part
 
 HELD = ("beep", "buzz")
@@ -125,7 +127,7 @@ def test_untuned_vectors_give_the_aurocs_of_their_words_and_a_bias_changes_no_ra
     here, _ = folders
     model = load_model(here / "model")
     cache = LatentCache(here / "latents")
-    exam = few_shot.Exam(here / "valid.jsonl", HELD, cache)
+    exam = Exam(here / "valid.jsonl", HELD, cache)
     fill(cache, [part(item) for item in exam.measure.items], model, progress=False)
     words = exam.words(model)
     vectors = model.encode_text(list(HELD)).detach().numpy()
@@ -141,17 +143,17 @@ def test_untuned_vectors_give_the_aurocs_of_their_words_and_a_bias_changes_no_ra
 
 def test_more_clips_hold_all_that_fewer_do_and_only_of_the_train_split(bank_folder):
     clips = read_manifest(bank_folder)
-    one, two = (few_shot.choose(clips, HELD, count, 0) for count in (1, 2))
+    one, two = (choose(clips, HELD, count, 0) for count in (1, 2))
     assert [clip.label for clip in two] == ["beep", "beep", "buzz", "buzz"]
     assert {clip.split for clip in two} == {"train"}
     assert {clip.path for clip in one} < {clip.path for clip in two}
-    drawn = {few_shot.choose(clips, ("beep",), 1, seed)[0].path.name for seed in range(8)}
+    drawn = {choose(clips, ("beep",), 1, seed)[0].path.name for seed in range(8)}
     assert drawn == {"beep_1.wav", "beep_2.wav"}
 
 
 def test_a_clip_alone_is_labelled_where_it_is_heard(bank_folder, tmp_path):
     clip = next(clip for clip in read_manifest(bank_folder) if clip.path.name == "beep_1.wav")
-    item = few_shot.alone(clip, tmp_path)
+    item = alone(clip, tmp_path)
     x = audio.read(item.audio)
     assert len(x) == 128 * 1920
     assert (item.duration, item.exhaustive, item.licence) == (5.12, True, "CC0")
@@ -160,7 +162,7 @@ def test_a_clip_alone_is_labelled_where_it_is_heard(bank_folder, tmp_path):
     assert 0.6 <= event.offset - event.onset <= 0.68
     energy = np.square(x.reshape(-1, 1920)).mean(axis=1)
     assert event.onset <= energy.argmax() / 25 < event.offset
-    assert few_shot.alone(clip, tmp_path) == item
+    assert alone(clip, tmp_path) == item
     assert np.array_equal(audio.read(item.audio), x)
 
 
@@ -169,11 +171,11 @@ def test_of_a_long_clip_the_loudest_stretch_is_taken_and_a_silent_one_is_refused
     sound = 0.5 * np.sin(2 * np.pi * 500 * t) * ((t >= 7.0) & (t < 9.0))
     soundfile.write(tmp_path / "long.wav", sound, 48_000)
     soundfile.write(tmp_path / "silent.wav", 0 * sound, 48_000)
-    item = few_shot.alone(Clip(tmp_path / "long.wav", "tone", (), "event", "", "", "train"), tmp_path)
+    item = alone(Clip(tmp_path / "long.wav", "tone", (), "event", "", "", "train"), tmp_path)
     (event,) = item.events
     assert event.offset - event.onset == pytest.approx(2.0, abs=0.041)
     silent = Clip(tmp_path / "silent.wav", "tone", (), "event", "", "", "train")
-    assert "is silent" in refusal(ManifestError, few_shot.alone, silent, tmp_path)
+    assert "is silent" in refusal(ManifestError, alone, silent, tmp_path)
 
 
 def test_the_table_has_means_and_the_lowest_and_highest_of_the_seeds():

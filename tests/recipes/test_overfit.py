@@ -55,8 +55,8 @@ def test_a_few_steps_make_a_curve_and_another_seed_is_refused(tmp_path, refusal,
         overfit.main(["--out", str(tmp_path), "--steps", "2"])
     printed = capsys.readouterr().out
     points = overfit.curve(tmp_path / "run" / "log.jsonl")
-    assert [step for step, _ in points] == [1, 2]
-    assert f"| 2 | {points[1][1]:.4f} |" in printed
+    assert [step for step, _ in points] == [0, 1, 2]
+    assert f"| 2 | {points[2][1]:.4f} |" in printed
     assert "expected 0.99 or more after 2 steps" in str(caught.value)
     cached = sum(path.stat().st_size for path in (tmp_path / "latents").glob("[!.]*.npy"))
     assert cached >= 8 * 250 * 32 * 2

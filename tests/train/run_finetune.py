@@ -23,9 +23,13 @@ def slowly(*arguments):
 
     def stay(run, batches):
         if run.step == 1:
+            before = signal.getsignal(signal.SIGINT)
             print("in the second step", flush=True)
-            end = time.monotonic() + 60
+            end, told = time.monotonic() + 60, False
             while time.monotonic() < end:
+                if signal.getsignal(signal.SIGINT) != before and not told:
+                    print("noted", flush=True)
+                    told = True
                 time.sleep(0.01)
         return step(run, batches)
 
@@ -119,4 +123,7 @@ def killed(config, folder, kills, seed):
 
 
 if __name__ == "__main__":
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # which may have been ignored by who began all this
     {"slowly": slowly, "stopping": stopping, "full": full, "killed": killed}[sys.argv[1]](*sys.argv[2:])
