@@ -92,6 +92,8 @@ def run(args: argparse.Namespace) -> None:
     chosen = args.format
     if chosen is None:
         chosen = "table" if args.output is None else formats.for_path(args.output)
+    if args.output is None and chosen != "table" and not formats.is_text(chosen):
+        raise OptionError(f"--format {chosen} is not text; give --output FILE, too")
     read = {"calibration": args.calibration, "queries": args.query_file}
     check_inputs(read, output=args.output, scores=args.scores, plot=args.plot)
     check_destinations(args.recording, output=args.output, scores=args.scores, plot=args.plot)
@@ -152,6 +154,8 @@ def _check_recording(args: argparse.Namespace) -> None:
 
 def _write_events(found: Detection, format: str, output: Path | None) -> None:
     by_file = {found.source: found.events}
+    if output is not None and format != "table" and not formats.is_text(format):
+        return formats.save(output, by_file, format, found.settings)
     text = _table(found) if format == "table" else formats.dumps(by_file, format, found.settings)
     if output is None:
         return print_text(text)

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from peaframe.cli import calibrate, detect, embed, evaluate, mix, models, train
+from peaframe.cli import calibrate, convert, detect, embed, evaluate, mix, models, train
 from peaframe.errors import OptionError, PeaframeError
 from peaframe.version import __version__
 
 COMMANDS = {
     "calibrate": calibrate,
+    "convert": convert,
     "detect": detect,
     "embed": embed,
     "eval": evaluate,

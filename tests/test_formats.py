@@ -16,20 +16,52 @@ from peaframe.errors import FormatError
 from peaframe.events import Event
 from peaframe.files import atomic_path
 
+KEEP_SILENT = ("tsv", "csv", "json", "jsonl", "parquet", "label_studio", "sam_audio", "kaleidoscope")
 STREET = [Event(0.04, 1.2, "dog barking", 0.91), Event(1.2, 2.0, "a siren", None)]
 EVENTS = {"street.wav": STREET, "clips/yard 2.flac": [Event(10.0, 12.345, "door", 0.50005)]}
 
 
 def test_names_and_suffixes() -> None:
-    assert formats.names() == ("tsv", "csv", "json", "audacity", "raven", "jams")
-    found = [formats.for_path(f"folder.x/a{suffix}") for suffix in (".tsv", ".CSV", ".json", ".txt")]
-    assert found == ["tsv", "csv", "json", "audacity"]
+    suffixes = {
+        "tsv": ".tsv",
+        "csv": ".CSV",
+        "json": ".json",
+        "jsonl": ".jsonl",
+        "parquet": ".parquet",
+        "audacity": ".txt",
+        "raven": ".Selections.txt",
+        "jams": ".jams",
+        "rttm": ".rttm",
+        "textgrid": ".TextGrid",
+        "elan": ".eaf",
+        "webvtt": ".vtt",
+        "srt": ".SRT",
+    }
+    by_name = {"label_studio": ".json", "sam_audio": ".json", "kaleidoscope": ".csv"}
+    assert formats.names() == (*suffixes, *by_name)
+    assert {name: formats.for_path(f"folder.x/a{suffix}") for name, suffix in suffixes.items()} == {
+        name: name for name in suffixes
+    }
+    assert formats.for_path("a.textgrid") == "textgrid"
+    for name, suffix in (suffixes | by_name).items():
+        assert formats.suffix(name).lower() == suffix.lower()
+    ones = ("audacity", "jams", "textgrid", "elan", "webvtt", "srt")
+    assert tuple(name for name in formats.names() if formats.holds_one(name)) == ones
+    for name in formats.names():
+        if formats.holds_one(name):
+            with pytest.raises(
+                FormatError, match=f"{name} holds one recording, got 2; write a file for each"
+            ):
+                formats.to_bytes(EVENTS, name)
+        elif name != "raven":
+            assert len(formats.from_bytes(formats.to_bytes(EVENTS, name), name)) == 2
     for odd in ("a.wav", "a", ".tsv"):
         with pytest.raises(FormatError, match=r"use \.tsv \(tsv\), \.csv \(csv\)"):
             formats.for_path(odd)
     for call in (lambda: formats.dumps({}, "xml"), lambda: formats.loads("", "xml")):
         with pytest.raises(
-            FormatError, match="unknown format 'xml'; expected one of tsv, csv, json, audacity"
+            FormatError,
+            match="unknown format 'xml'; expected one of tsv, csv, json, jsonl, parquet, audacity",
         ):
             call()
 
@@ -57,10 +89,18 @@ def test_csv() -> None:
         "street.wav,0.040,1.200,dog barking,0.9100\n"
         "street.wav,1.200,2.000,a siren,\n"
         "clips/yard 2.flac,10.000,12.345,door,0.5000\n"
+        "quiet.wav,,,,\n"
     )
-    assert formats.loads(text, "csv")["street.wav"] == STREET
+    read = formats.loads(text, "csv")
+    assert (read["street.wav"], read["quiet.wav"]) == (STREET, [])
     table = pandas.read_csv(io.StringIO(text))
-    assert table.onset.tolist() == [0.04, 1.2, 10.0]
+    assert table.onset.tolist()[:3] == [0.04, 1.2, 10.0]
+    assert table.iloc[3].filename == "quiet.wav"
+    assert table.iloc[3, 1:].isna().all()
+    assert (table.onset.dtype, table.score.dtype) == (float, float)
+    assert table.dropna(subset=["onset"]).event_label.tolist() == ["dog barking", "a siren", "door"]
+    version_1 = text.removesuffix("quiet.wav,,,,\n")
+    assert list(formats.loads(version_1, "csv")) == ["street.wav", "clips/yard 2.flac"]
 
 
 def test_json() -> None:
@@ -108,7 +148,7 @@ def test_nothing_found_makes_a_valid_file(format: str, tmp_path: Path) -> None:
         formats.save(tmp_path / "a", events, format)
         read = formats.load(tmp_path / "a", format)
         assert not any(read.values())
-        if format in ("tsv", "json"):
+        if format in KEEP_SILENT:
             assert read == events
 
 

@@ -3,14 +3,26 @@ r"""Files of events: one registry of formats, by name and by suffix.
 | name | suffix | holds | does not hold |
 |---|---|---|---|
 | `tsv` | .tsv | DCASE's `filename onset offset event_label`; empty recordings | scores; tabs, line breaks |
-| `csv` | .csv | `filename,onset,offset,event_label,score` | empty recordings |
+| `csv` | .csv | `filename,onset,offset,event_label,score`; empty recordings | |
 | `json` | .json | everything, exactly, and settings under `meta` | |
+| `jsonl` | .jsonl | everything, exactly, and settings in its first line; an event a line, appendable | |
+| `parquet` | .parquet | everything, exactly, and settings in its metadata; bytes, not text | |
 | `audacity` | .txt | one recording's `start end label` | scores, its name; tabs, line breaks |
 | `raven` | .selections.txt | Raven's selection table | empty recordings; tabs, line breaks |
 | `jams` | .jams | one recording, settings in its sandbox | |
+| `rttm` | .rttm | diarisation's SPEAKER lines; empty recordings | names of recordings, only their stems |
+| `textgrid` | .TextGrid | one recording in Praat, a tier for each label | scores, its name; overlaps of one label |
+| `elan` | .eaf | one recording in ELAN, a tier for each label, its name | scores; overlaps of one label |
+| `webvtt` | .vtt | one recording as subtitles of the web, scores and its name where players do not look | line breaks |
+| `srt` | .srt | one recording as subtitles | scores, its name; line breaks |
+| `label_studio` | by name (.json) | everything, exactly, as tasks with predictions | |
+| `sam_audio` | by name (.json) | anchors of SAM Audio; empty recordings | scores |
+| `kaleidoscope` | by name (.csv) | Wildlife Acoustics' table; empty recordings | |
 
-Times have 3 decimals in tsv and csv, 6 in audacity and raven, 9 in jams; scores have 4, in json and jams all. Text is
-UTF-8 with `\n`. Lengths of recordings, which raven and jams can use, are `meta["durations"]`, seconds by name.
+Times have 3 decimals in tsv, csv, elan, webvtt, srt and kaleidoscope, 6 in audacity, raven, rttm and textgrid, 9 in
+jams; scores have 4. json, jsonl, parquet, label_studio and sam_audio round nothing, jams no scores. Text is UTF-8 with
+`\n`. Lengths of recordings, which raven, jams, textgrid and others can use, are `meta["durations"]`, seconds by name.
+Objects of pyannote instead of files: `peaframe.formats.pyannote`.
 """
 
 from __future__ import annotations
@@ -24,26 +36,86 @@ from typing import Any
 from peaframe.errors import FormatError
 from peaframe.events import Event
 from peaframe.files import atomic_path
-from peaframe.formats import audacity, csv_events, dcase, jams, json_events, raven
+from peaframe.formats import (
+    audacity,
+    csv_events,
+    dcase,
+    elan,
+    jams,
+    json_events,
+    json_lines,
+    kaleidoscope,
+    label_studio,
+    parquet_events,
+    raven,
+    rttm,
+    sam_audio,
+    settings,
+    srt,
+    textgrid,
+    webvtt,
+)
 from peaframe.formats.text import EventsByFile
 
-__all__ = ["EventsByFile", "dumps", "for_path", "load", "loads", "names", "save"]
+__all__ = [
+    "EventsByFile",
+    "dumps",
+    "for_path",
+    "from_bytes",
+    "holds_one",
+    "is_text",
+    "load",
+    "loads",
+    "meta_of",
+    "names",
+    "save",
+    "suffix",
+    "to_bytes",
+]
 
 
 @dataclass(frozen=True)
 class _Format:
+    """One format.
+
+    Attributes:
+        suffix: What its files end with.
+        dumps: Events and `meta` as a file's content.
+        loads: Events from a file's content and its name.
+        meta: `meta` from a file's content and its name, where the format keeps it.
+        binary: The content is bytes, not text.
+        one: A file holds one recording.
+        by_name: Its suffix stands for another format.
+    """
+
     suffix: str
-    dumps: Callable[[EventsByFile, Mapping[str, Any]], str]
-    loads: Callable[[str, str], dict[str, list[Event]]]
+    dumps: Callable[[EventsByFile, Mapping[str, Any]], str | bytes]
+    loads: Callable[[Any, str], dict[str, list[Event]]]
+    meta: Callable[[Any, str], dict[str, Any]] | None = None
+    binary: bool = False
+    one: bool = False
+    by_name: bool = False
 
 
 _FORMATS = {
     "tsv": _Format(".tsv", dcase.dumps, dcase.loads),
     "csv": _Format(".csv", csv_events.dumps, csv_events.loads),
-    "json": _Format(".json", json_events.dumps, json_events.loads),
-    "audacity": _Format(".txt", audacity.dumps, audacity.loads),
+    "json": _Format(".json", json_events.dumps, json_events.loads, settings.of_json),
+    "jsonl": _Format(".jsonl", json_lines.dumps, json_lines.loads, json_lines.meta),
+    "parquet": _Format(
+        ".parquet", parquet_events.dumps, parquet_events.loads, parquet_events.meta, binary=True
+    ),
+    "audacity": _Format(".txt", audacity.dumps, audacity.loads, one=True),
     "raven": _Format(".selections.txt", raven.dumps, raven.loads),
-    "jams": _Format(".jams", jams.dumps, jams.loads),
+    "jams": _Format(".jams", jams.dumps, jams.loads, settings.of_jams, one=True),
+    "rttm": _Format(".rttm", rttm.dumps, rttm.loads),
+    "textgrid": _Format(".TextGrid", textgrid.dumps, textgrid.loads, one=True),
+    "elan": _Format(".eaf", elan.dumps, elan.loads, one=True),
+    "webvtt": _Format(".vtt", webvtt.dumps, webvtt.loads, one=True),
+    "srt": _Format(".srt", srt.dumps, srt.loads, one=True),
+    "label_studio": _Format(".json", label_studio.dumps, label_studio.loads, by_name=True),
+    "sam_audio": _Format(".json", sam_audio.dumps, sam_audio.loads, by_name=True),
+    "kaleidoscope": _Format(".csv", kaleidoscope.dumps, kaleidoscope.loads, by_name=True),
 }
 
 
@@ -52,19 +124,47 @@ def names() -> tuple[str, ...]:
     return tuple(_FORMATS)
 
 
+def suffix(format: str) -> str:
+    """What the files of a format end with.
+
+    Raises:
+        FormatError: an unknown format.
+    """
+    return _known(format).suffix
+
+
+def is_text(format: str) -> bool:
+    """Whether the files of a format are text, which `dumps` and `loads` take.
+
+    Raises:
+        FormatError: an unknown format.
+    """
+    return not _known(format).binary
+
+
+def holds_one(format: str) -> bool:
+    """Whether a file of a format holds one recording and no more.
+
+    Raises:
+        FormatError: an unknown format.
+    """
+    return _known(format).one
+
+
 def for_path(path: str | os.PathLike[str]) -> str:
     """The name of the format a file's suffix stands for.
 
     Raises:
         FormatError: no format has this suffix.
     """
-    suffix = Path(path).suffix
     endings = {"".join(Path(path).suffixes[-count:]).lower() for count in (1, 2)}
-    for name, known in sorted(_FORMATS.items(), key=lambda item: -len(item[1].suffix)):
-        if known.suffix in endings:
+    claimed = {name: known for name, known in _FORMATS.items() if not known.by_name}
+    for name, known in sorted(claimed.items(), key=lambda item: -len(item[1].suffix)):
+        if known.suffix.lower() in endings:
             return name
-    choices = ", ".join(f"{known.suffix} ({name})" for name, known in _FORMATS.items())
-    raise FormatError(f"{path}: no format has the suffix {suffix!r}; use {choices}, or name the format")
+    choices = ", ".join(f"{known.suffix} ({name})" for name, known in claimed.items())
+    ending = Path(path).suffix
+    raise FormatError(f"{path}: no format has the suffix {ending!r}; use {choices}, or name the format")
 
 
 def dumps(events_by_file: EventsByFile, format: str, meta: Mapping[str, Any] | None = None) -> str:
@@ -73,12 +173,15 @@ def dumps(events_by_file: EventsByFile, format: str, meta: Mapping[str, Any] | N
     Args:
         events_by_file: Each recording's name, as the user gave it, and its events.
         format: One of `names()`.
-        meta: How the events were made, kept by json and jams and by no other format.
+        meta: How the events were made, kept by json, jsonl, parquet and jams and by no other format.
 
     Raises:
-        FormatError: an unknown format, or a label, name or setting that the format cannot hold.
+        FormatError: an unknown format, one that is not text, or a label, name or setting that it cannot hold.
     """
-    return _known(format).dumps(events_by_file, {} if meta is None else meta)
+    content = _known(format).dumps(events_by_file, {} if meta is None else meta)
+    if isinstance(content, bytes):
+        raise FormatError(f"{format} is not text; write it to a file")
+    return content
 
 
 def loads(text: str, format: str, source: str = "<text>") -> dict[str, list[Event]]:
@@ -87,13 +190,57 @@ def loads(text: str, format: str, source: str = "<text>") -> dict[str, list[Even
     Args:
         text: What the file holds.
         format: One of `names()`.
-        source: The file's name, for messages; a format or file that names no recording (audacity; raven and jams
-            at times) files the events under the stem of it.
+        source: The file's name, for messages; a format or file that names no recording (audacity, textgrid, srt;
+            others at times) files the events under the stem of it.
 
     Raises:
-        FormatError: an unknown format, or text that is not in it, with file and line.
+        FormatError: an unknown format, one that is not text, or text that is not in it, with file and line.
     """
-    return _known(format).loads(text.removeprefix("\ufeff"), source)
+    known = _known(format)
+    if known.binary:
+        raise FormatError(f"{source}: {format} is not text; read it from a file")
+    return known.loads(text.removeprefix("\ufeff"), source)
+
+
+def to_bytes(events_by_file: EventsByFile, format: str, meta: Mapping[str, Any] | None = None) -> bytes:
+    """Events as what a file of any format holds, text as UTF-8; otherwise as `dumps`.
+
+    Raises:
+        FormatError: as `dumps`, or text that is not valid Unicode.
+        MissingExtraError: parquet without pyarrow.
+    """
+    content = _known(format).dumps(events_by_file, {} if meta is None else meta)
+    if isinstance(content, bytes):
+        return content
+    try:
+        return content.encode("utf-8")
+    except UnicodeEncodeError as error:
+        broken = content[max(0, error.start - 20) : error.end]
+        raise FormatError(f"{broken!r} is not valid Unicode; rename the label or file") from error
+
+
+def from_bytes(content: bytes, format: str, source: str = "<bytes>") -> dict[str, list[Event]]:
+    """Events from what a file of any format holds; otherwise as `loads`.
+
+    Raises:
+        FormatError: as `loads`, or text that is not UTF-8 (nor UTF-16 that begins with a byte order mark).
+        MissingExtraError: parquet without pyarrow.
+    """
+    known = _known(format)
+    return known.loads(content if known.binary else _text(content, source), source)
+
+
+def meta_of(content: bytes, format: str, source: str = "<bytes>") -> dict[str, Any]:
+    """How the events of a file were made, as its writer said; nothing where a file or format does not say.
+
+    Raises:
+        FormatError: an unknown format, or content that is not in it.
+        MissingExtraError: parquet without pyarrow.
+    """
+    known = _known(format)
+    if known.meta is None:
+        return {}
+    return known.meta(content if known.binary else _text(content, source), source)
 
 
 def save(
@@ -105,14 +252,10 @@ def save(
     """Write events to a file, whole or not at all; the format is the suffix's unless named.
 
     Raises:
-        FormatError: as `dumps` and `for_path`; the file cannot be written.
+        FormatError: as `to_bytes` and `for_path`; the file cannot be written.
+        MissingExtraError: parquet without pyarrow.
     """
-    text = dumps(events_by_file, for_path(path) if format is None else format, meta)
-    try:
-        content = text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        broken = text[max(0, error.start - 20) : error.end]
-        raise FormatError(f"{path}: {broken!r} is not valid Unicode; rename the label or file") from error
+    content = to_bytes(events_by_file, for_path(path) if format is None else format, meta)
     with atomic_path(path) as temp:
         temp.write_bytes(content)
 
@@ -121,17 +264,26 @@ def load(path: str | os.PathLike[str], format: str | None = None) -> dict[str, l
     """Read a file of events, by recording; the format is the suffix's unless named.
 
     Raises:
-        FormatError: as `loads` and `for_path`; the file cannot be read or is not UTF-8.
+        FormatError: as `from_bytes` and `for_path`; the file cannot be read.
+        MissingExtraError: parquet without pyarrow.
     """
     name = for_path(path) if format is None else format
     _known(name)
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        content = Path(path).read_bytes()
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
+    return from_bytes(content, name, source=str(path))
+
+
+def _text(content: bytes, source: str) -> str:
+    utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")  # as Praat and programs on Windows write
+    encoding = "utf-16" if utf16 else "utf-8-sig"
+    try:
+        return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    return loads(text, name, source=str(path))
+        name = "UTF-16" if utf16 else "UTF-8"
+        raise FormatError(f"{source}: byte {error.start} is not {name}; save the file as UTF-8") from error
 
 
 def _known(format: str) -> _Format:

@@ -1,0 +1,151 @@
+r"""Kaleidoscope's tables (Wildlife Acoustics; .csv): a detection a line, where it is and what it may be.
+
+    INDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,AUTO ID,CONFIDENCE,MANUAL ID
+    clips,,street.wav,0,0.040,1.160,dog barking,0.9100,
+
+A table holds many recordings. OFFSET and DURATION are seconds from the recording's start, with 3 decimals. The label
+is in AUTO ID, as a machine found it, so that MANUAL ID is free for the person who looks through the table in
+Kaleidoscope's viewer. Kaleidoscope has no score of its own for this; `CONFIDENCE`, with 4 decimals, is a column
+more. A recording without events is a line without labels, as long as `meta["durations"]` says.
+
+Columns are read in any order, by name, with or without `*`, others are read over: those of id.csv and cluster.csv, and
+BirdNET's tables for Kaleidoscope. The label is MANUAL ID, or where that is blank AUTO ID, TOP1MATCH, the common name or
+the scientific one; a line without any, or with `NoID`, is no event. The score is CONFIDENCE or MATCH RATIO, unless
+a person has changed the label; TOP1DIST, a distance that is small where it is sure, is none. A recording is INDIR,
+FOLDER and IN FILE, joined.
+Source: the columns of Kaleidoscope Pro 5's id.csv and cluster.csv, and of BirdNET-Analyzer's tables for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from peaframe.errors import FormatError
+from peaframe.events import Event
+from peaframe.formats import delimited
+from peaframe.formats.text import EventsByFile, event_of, times
+
+HEADER = ("INDIR", "FOLDER", "IN FILE", "CHANNEL", "OFFSET", "DURATION", "AUTO ID", "CONFIDENCE", "MANUAL ID")
+AUTOMATIC = ("auto id", "top1match", "common_name", "scientific_name")
+SCORES = ("confidence", "match ratio")
+_NEEDED = ("in file", "offset", "duration")
+_NOTHING = ("", "noid")
+
+
+def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
+    """The table; all of `meta` but `durations` is left out.
+
+    Raises:
+        FormatError: a name or label with a null character, or a name that is blank or ends with a slash.
+    """
+    lines = [delimited.line(HEADER, ",")]
+    given = meta.get("durations")
+    for name, events in events_by_file.items():
+        folder, file = _split(delimited.require_name(name))
+        for event in events:
+            if event.label.strip().lower() in _NOTHING:
+                raise FormatError(
+                    f"kaleidoscope cannot hold the label {event.label!r}, its word for none; rename it"
+                )
+            onset, offset = times(event, 3)
+            score = "" if event.score is None else f"{event.score:.4f}"
+            row = (
+                folder,
+                "",
+                file,
+                "0",
+                onset,
+                f"{float(offset) - float(onset):.3f}",
+                event.label,
+                score,
+                "",
+            )
+            lines.append(delimited.line(row, ","))
+        if not events:
+            seconds = given.get(name) if isinstance(given, Mapping) else None
+            known = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < 1e12
+            lasts = f"{seconds:.3f}" if known else ""
+            lines.append(delimited.line((folder, "", file, "0", "0.000", lasts, "", "", ""), ","))
+    return "".join(lines)
+
+
+def loads(text: str, source: str) -> dict[str, list[Event]]:
+    """Events by recording, also of those without any.
+
+    Raises:
+        FormatError: a column is missing, or a line is no detection; with file and line.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    found: dict[str, list[Event]] = {}
+    header: list[str] | None = None
+    try:
+        for row in reader:
+            where = f"{source}:{reader.line_num}"
+            if not any(cell.strip() for cell in row):
+                continue
+            if header is None:
+                header = _header(row, where)
+                continue
+            if len(row) > len(header) and any(cell.strip() for cell in row[len(header) :]):
+                raise FormatError(f"{where}: got {len(row)} cells, expected {len(header)} as in the header")
+            row += [""] * (len(header) - len(row))
+            cells = dict(zip(header, row, strict=False))
+            if not cells["in file"].strip():
+                raise FormatError(f"{where}: IN FILE is blank; name the recording")
+            parts = (cells.get("indir", ""), cells.get("folder", ""), cells["in file"])
+            found.setdefault(_joined(*parts), []).extend(_events(cells, where))
+    except csv.Error as error:
+        raise FormatError(f"{source}:{reader.line_num}: not a table ({error}); check the quotes") from error
+    if header is None:
+        raise FormatError(f"{source}:1: got an empty file, expected a header {', '.join(HEADER)}")
+    return found
+
+
+def _header(row: list[str], where: str) -> list[str]:
+    names = [cell.strip().rstrip("*").rstrip().lower() for cell in row]
+    missing = [name.upper() for name in _NEEDED if name not in names]
+    if not {"manual id", *AUTOMATIC} & set(names):
+        missing.append("AUTO ID or MANUAL ID")
+    known = [
+        name for name in names if name in {"indir", "folder", "manual id", *_NEEDED, *AUTOMATIC, *SCORES}
+    ]
+    if missing or len(set(known)) < len(known):
+        problem = f"no column {', '.join(missing)}" if missing else "a column twice"
+        raise FormatError(f"{where}: header {row} has {problem}, expected {', '.join(HEADER)}")
+    return names
+
+
+def _events(cells: Mapping[str, str], where: str) -> list[Event]:
+    """The event of a line, or none."""
+    automatic = next((cells[name] for name in AUTOMATIC if cells.get(name, "").strip()), "")
+    manual = cells.get("manual id", "")
+    label = manual if manual.strip() else automatic
+    if label.strip().lower() in _NOTHING:
+        return []
+    score = next((cells[name] for name in SCORES if cells.get(name, "").strip()), "")
+    onset, lasts = cells["offset"], cells["duration"]
+    try:
+        offset = repr(round(float(onset) + float(lasts), 6))
+    except (ValueError, OverflowError) as error:
+        raise FormatError(f"{where}: got {onset!r} for {lasts!r}, expected numbers ({error})") from error
+    return [event_of(onset, offset, label, score if label == automatic else "", where)]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Folder and file of a name, so that joining gives the name."""
+    at = max(name.rfind("/"), name.rfind("\\")) + 1
+    folder, file = name[:at], name[at:]
+    if not file.strip():
+        raise FormatError(f"got the recording's name {name!r}, expected one that ends with a file's")
+    return (folder[:-1] if _joined(folder[:-1], "", file) == name else folder), file
+
+
+def _joined(*parts: str) -> str:
+    joined = ""
+    for part in filter(None, parts):
+        slash = "\\" if "\\" in joined and "/" not in joined else "/"
+        joined += part if not joined or joined[-1] in "/\\" else slash + part
+    return joined
