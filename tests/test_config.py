@@ -121,9 +121,8 @@ def test_wrong_overrides_are_refused(write, refusal, override):
     refusal(ConfigError, load, Run, write("name: a\noptim:\n  lr: 1e-4\n"), [override])
 
 
-def test_every_shipped_configuration_loads():
+def test_the_built_in_models_recipe_loads():
     folder = Path(peaframe.recipes.__path__[0]) / "configs"
-    assert [path.name for path in sorted(folder.glob("*.yaml"))] == ["mini.yaml"]
     settings = load(Settings, folder / "mini.yaml", ["train.p_local=1.0", "mix.augment.cut=0"])
     assert settings.train.p_local == 1.0
     assert settings.mix.augment.cut == 0.0
