@@ -80,15 +80,23 @@ def test_the_loss_falls_and_what_comes_out_is_a_model(train, start, tmp_path):
 
 @pytest.mark.slow
 def test_best_is_the_greatest_measurement(train, tmp_path):
-    assert train("run", schedule={"steps": 12}, evaluate_every=2, optim={"lr": 0.05})
+    assert train("run", schedule={"steps": 12}, evaluate_every=2, optim={"lr": 0.5})
     found = [line["valid"]["frame_auroc"] for line in runs.log(tmp_path / "run") if "valid" in line]
     assert runs.state(tmp_path / "run")[1]["best"] == max(found)
     at = 2 * max(i for i, value in enumerate(found) if value == max(found))  # of equals, the last
     assert 0 < at < 12
-    assert not train("part", stop=at + 1, schedule={"steps": 12}, evaluate_every=2, optim={"lr": 0.05})
+    assert not train("part", stop=at + 1, schedule={"steps": 12}, evaluate_every=2, optim={"lr": 0.5})
     one = load_file(tmp_path / "run" / "best" / "model.safetensors")
     assert runs.unlike(one, load_file(tmp_path / "part" / "last" / "model.safetensors")) == []
     assert runs.unlike(one, load_file(tmp_path / "run" / "last" / "model.safetensors")) != []
+
+
+def test_of_equal_measurements_the_last_is_best(train, tmp_path):
+    assert train("run", best="event_f1", schedule={"steps": 4}, evaluate_every=2, optim={"lr": 1e-4})
+    found = [line["valid"]["event_f1"] for line in runs.log(tmp_path / "run") if "valid" in line]
+    assert found == [0.0, 0.0, 0.0]
+    kinds = [load_file(tmp_path / "run" / kind / "model.safetensors") for kind in ("best", "last")]
+    assert runs.unlike(*kinds) == []
 
 
 def test_a_batch_that_is_not_finite_is_skipped_and_counted(train, spoilt, tmp_path):
