@@ -243,6 +243,7 @@ def test_mp3_in_chunks_is_mp3_at_once(tmp_path: Path) -> None:
     assert np.array_equal(audio.read(tmp_path / "a.mp3"), at_once)
 
 
+@pytest.mark.slow
 def test_late_starts_do_not_decode_what_lies_before(tmp_path: Path) -> None:
     sound = noise(44100, 150)
     soundfile.write(tmp_path / "a.flac", sound, 44100)

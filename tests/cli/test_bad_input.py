@@ -179,6 +179,7 @@ def test_places_that_cannot_be_written(run, street, tmp_path, option, place):
     assert listing(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_found_before_the_model_is_loaded(shell, street):
     import time
 

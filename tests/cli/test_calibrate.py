@@ -67,6 +67,7 @@ def arguments(folder, output):
 # Fitting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
 def test_a_calibration_is_written_and_what_it_brought_is_said(shell, made, tmp_path, method):
     output = tmp_path / "cal.json"

@@ -106,6 +106,7 @@ def test_what_is_written_is_a_folder_that_eval_reads(run, sounds, ambiences, tmp
     assert (mix_folder.TRUTH, mix_folder.DURATIONS) == (folder.TRUTH, folder.DURATIONS)
 
 
+@pytest.mark.slow
 def test_the_real_command_scores_what_it_mixed(shell, sounds, tmp_path):
     out = tmp_path / "out"
     ran = shell("mix", sounds, out, "--scenes", 3, "--seconds", 4, "--format", "flac")

@@ -44,6 +44,7 @@ def made(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_tuned_query_finds_what_its_words_do_not(shell, made):
     recording = made / "new take.wav"
     ran = shell("detect", recording, "--queries", made / "tuned.json", "--json")

@@ -136,6 +136,7 @@ def test_what_cannot_be_trained_is_one_line(run, place):
     assert not (place / "runs").exists()
 
 
+@pytest.mark.slow
 def test_stopped_it_saves_and_the_same_command_goes_on(run, place):
     command = [str(Path(sysconfig.get_path("scripts")) / "peaframe"), "train", "mine.yaml"]
     command += ["schedule.steps=100000", "--out", "long"]

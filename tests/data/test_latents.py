@@ -338,6 +338,7 @@ def same_but_rounding(one, other):
     np.testing.assert_allclose(one.astype(np.float32), other.astype(np.float32), rtol=2e-3, atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_whole_shards_and_is_taken_up(model, golden_folder, sounds, tmp_path):
     parts = [*sounds(0.4, 0.4, 0.4, 0.4, 0.4), *sounds(60.0, first=5)]
     folder, ready = tmp_path / "cache", tmp_path / "ready"
@@ -366,6 +367,7 @@ def test_a_killed_process_leaves_whole_shards_and_is_taken_up(model, golden_fold
         same_but_rounding(cache.get(cache.key(part)), whole.get(whole.key(part)))
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(model, golden_folder, sounds, tmp_path):
     parts = sounds(*[0.5] * 24)
     folder, a, b = tmp_path / "cache", tmp_path / "a", tmp_path / "b"

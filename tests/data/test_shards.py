@@ -227,6 +227,7 @@ write_shards(manifest.load(sys.argv[1]), sys.argv[2], shard_bytes=150_000)
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(items, tmp_path):
     many = [
         Item(own.audio, start, 0.05, weak=own.weak)
@@ -258,6 +259,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(items, tmp_path):
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_error_and_leaves_nothing_half_written(items, tmp_path):
     save(tmp_path / "items.jsonl", items)
     command = [sys.executable, "-c", WRITER, str(tmp_path / "items.jsonl"), str(tmp_path / "out")]

@@ -57,6 +57,7 @@ def whole_gradient(name, clips_of, pieces):
     return full
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in batches.CASES if case != "own texts only"])
 def test_processes_together_are_one_with_all_of_the_data(several, alone, case):
     ranks, results = several

@@ -118,6 +118,7 @@ def test_a_damaged_file_is_refused(hub, peaframe):
     assert "model.safetensors: damaged (SHA-256 " in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, {}])
 def test_what_cannot_be_fetched_is_said_in_one_line(peaframe, more):
     for name in ("someone/else", "pe-a-frame-base"):
@@ -136,6 +137,7 @@ def test_the_list_for_machines_has_every_field(peaframe):
     assert models["peaframe-mini"]["hub_id"] is None
 
 
+@pytest.mark.slow
 def test_only_published_checkpoints_are_converted(peaframe, golden_folder, tmp_path):
     full = tmp_path / "full"
     full.mkdir()

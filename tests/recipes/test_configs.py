@@ -196,6 +196,7 @@ def test_the_words_and_the_split_of_audioset(tmp_path):
     assert [item.audio for item in got] == [item.audio for item in items]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_two_steps_on_a_tiny_model(name, material, student):
     config, model = config_files.find_config(name), student(name in MINIS)

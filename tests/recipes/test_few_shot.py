@@ -62,6 +62,7 @@ def options(folders, *more):
 SMALL = ("--clips", "1", "2", "--seeds", "0", "--steps", "2")
 
 
+@pytest.mark.slow
 def test_all_methods_are_run_and_told_and_the_same_command_does_nothing_again(folders, capsys):
     here, _ = folders
     few_shot.main(options(folders, *SMALL))
@@ -93,6 +94,7 @@ def test_all_methods_are_run_and_told_and_the_same_command_does_nothing_again(fo
     assert capsys.readouterr().out.count("lora") == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_with_the_same_numbers(folders):
     here, _ = folders
     few_shot.main(options(folders, *SMALL))

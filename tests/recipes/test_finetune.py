@@ -238,6 +238,7 @@ def test_configurations_are_found_by_name_and_by_path(place, monkeypatch, refusa
         assert "trained by `python -m peaframe.recipes.mini`" in refusal(ConfigError, find_config, name)
 
 
+@pytest.mark.slow
 def test_the_module_is_a_command(place, write, capsys):
     write((2.0, {"events": (beep(0.5, 1.0),)}))
     assert main([str(place / "mine.yaml"), "--dry-run"]) == 0

@@ -42,6 +42,7 @@ def train(tmp_path, tiny_model, tokenizer_content, monkeypatch):
     return train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_scenes_mixed_on_the_fly(train, bank_folder, tmp_path, workers):
     scenes = {"sounds": str(bank_folder), "per_epoch": 6, "mix": {"max_events": 3}}
@@ -55,6 +56,7 @@ def test_scenes_mixed_on_the_fly(train, bank_folder, tmp_path, workers):
     assert all(0 < loss < 100 for loss in losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_shards(train, tmp_path, accumulate):
     items = [item for item in manifest.load(train.manifest) if item.split == "train"]

@@ -56,6 +56,7 @@ def test_shards_of_two_manifests(manifests, tmp_path, capsys):
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")} == before
 
 
+@pytest.mark.slow
 def test_one_split_as_a_command(manifests, tmp_path):
     command = [
         sys.executable,

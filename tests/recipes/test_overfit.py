@@ -50,6 +50,7 @@ def test_the_checkpoint_is_random_by_its_seed_and_knows_the_words(tmp_path):
     assert models[0].embedding_dim == 64
 
 
+@pytest.mark.slow
 def test_a_few_steps_make_a_curve_and_another_seed_is_refused(tmp_path, refusal, capsys):
     with pytest.raises(SystemExit) as caught:
         overfit.main(["--out", str(tmp_path), "--steps", "2"])

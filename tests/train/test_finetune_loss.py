@@ -257,6 +257,7 @@ def test_texts_of_several_batches():
 # ---- processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_processes_together_are_one_with_all_of_the_data(ranks, tmp_path):
     started = [

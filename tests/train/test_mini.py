@@ -69,6 +69,7 @@ def log(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_loss_falls(make_trainer, tmp_path):
     config = replace(FAST, steps=100, frozen_steps=100, warmup=5, lr=3e-3, save_every=100, seconds=5.12)
     make_trainer(config).run()
@@ -219,6 +220,7 @@ def test_settings_and_state_are_written(make_trainer, tmp_path):
     assert int(load_file(tmp_path / "run" / "resume.safetensors")["step"]) == 1
 
 
+@pytest.mark.slow
 def test_logged_values_are_means_however_often_a_run_is_resumed(make_trainer, tmp_path):
     """The scale alone learns, so slowly that every step costs about the same."""
     config = replace(

@@ -235,6 +235,7 @@ def test_the_time_of_a_step_grows_with_its_work(pe_model):
     assert seconds_per_step(dataclasses.replace(counted, flops=0), "cpu") == 0
 
 
+@pytest.mark.slow
 def test_a_step_of_the_true_small_size_fits_a_card_of_24_gb():
     with shapes_only():
         model = PEFrameModel(public_config("small"))

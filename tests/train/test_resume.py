@@ -118,6 +118,7 @@ def test_processes_that_prepare_batches_change_nothing(train, tmp_path):
     runs.same_run(tmp_path / "none", tmp_path / "mixed")
 
 
+@pytest.mark.slow
 def test_a_pe_a_frame_goes_on_too(start, train, golden_folder, tokenizer_file, tmp_path):
     shutil.rmtree(start[0])
     shutil.copytree(golden_folder / "pe_a_frame_original", start[0])
@@ -194,6 +195,7 @@ def no_room():
     signal.signal(signal.SIGXFSZ, ignored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "file"), [({"evaluate_every": 99}, "resume.safetensors"), ({"save_every": 99}, "last")]
 )
