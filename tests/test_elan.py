@@ -82,7 +82,6 @@ def test_overlaps_of_one_label_are_one() -> None:
 def test_the_linked_recording(name: str, address: str, beside: str) -> None:
     text = elan.dumps({name: [SIREN]}, {})
     media = ElementTree.fromstring(text).find("HEADER/MEDIA_DESCRIPTOR")
-    assert media is not None
     assert (media.get("MEDIA_URL"), media.get("RELATIVE_MEDIA_URL")) == (address, beside)
     assert list(elan.loads(text, "a.eaf")) == [name]
 

@@ -124,7 +124,6 @@ def test_names_with_guesses_say_so() -> None:
     }
     for name, expected in notes.items():
         moment = name_moment(name)
-        assert moment is not None
         assert moment.notes == expected
 
 

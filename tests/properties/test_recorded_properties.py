@@ -39,17 +39,14 @@ NAMES = (b"fmt ", b"data", b"LIST", b"guan", b"wamd", b"bext", b"JUNK", b"ds64")
 def test_times_in_names_are_found(when: dt.datetime, pattern: str, before: str, behind: str) -> None:
     name = f"{before}{when.strftime(pattern) if when.year > 999 else ''}{behind}.wav"
     moment = name_moment(name)
-    assert moment is not None
     assert (moment.when, moment.notes) == (when, ())
     told = formatted_moment(name, pattern)
-    assert told is not None
     assert told.when == when
 
 
 @given(TIMES, OFFSETS, st.sampled_from(["", "_"]))
 def test_zones_in_names_are_found(when: dt.datetime, hours: int, gap: str) -> None:
     moment = name_moment(f"swift_{when:%Y%m%d_%H%M%S}{gap}{hours:+03d}00.wav")
-    assert moment is not None
     assert moment.when == when.replace(tzinfo=dt.timezone(dt.timedelta(hours=hours)))
 
 
