@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from peaframe.clock import FRAME_RATE, frames_of_seconds
+from peaframe.clock import frames_of_seconds
 from peaframe.config import load
 from peaframe.data.manifest_item import refuse_doubles
 from peaframe.errors import ConfigError, ModelError, PeaframeError
@@ -172,7 +172,8 @@ def describe(settings: FinetuneSettings) -> list[str]:
     seconds = seconds_per_step(needs, device) * settings.accumulate
     steps = settings.schedule.steps
     epochs = f", {steps * settings.accumulate * data.batch_size / count:.1f} epochs" if count else ""
-    rows = sum(material.hours(items) for items in (material.train, material.valid)) * 3600 * FRAME_RATE
+    hours = sum(material.hours(items) for items in (material.train, material.valid))
+    rows = frames_of_seconds(3600 * hours)
     return [
         *lines,
         *needs.lines(),

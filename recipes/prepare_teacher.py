@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from peaframe.clock import FRAME_RATE, frame_count, samples_of_seconds
+from peaframe.clock import FRAME_RATE, frame_count, frame_start_seconds, samples_of_seconds
 from peaframe.data.teacher_scores import TEACHER, TeacherScores, recording_name, write_teacher
 from peaframe.errors import FormatError, MissingExtraError, OptionError
 from peaframe.eval.benchmarks.audioset import COLUMNS, NAMES, TRAIN, Segments, display_names, find_table
@@ -255,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     teacher = args.make(args)
     frames = sum(teacher.frames(name) for name in teacher)
     print(
-        f"{teacher.model} in {args.out / TEACHER}: {len(teacher)} recordings, {frames / FRAME_RATE / 3600:.2f} h, "
+        f"{teacher.model} in {args.out / TEACHER}: {len(teacher)} recordings, {frame_start_seconds(frames) / 3600:.2f} h, "
         f"{len(teacher.labels)} labels"
     )
 
