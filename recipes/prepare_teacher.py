@@ -253,9 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kind.add_argument("--source", help="where the scores are from, to be kept with them")
     args = parser.parse_args(arguments)
     teacher = args.make(args)
-    frames = sum(teacher.frames(name) for name in teacher)
+    hours = frame_start_seconds(sum(teacher.frames(name) for name in teacher)) / 3600
     print(
-        f"{teacher.model} in {args.out / TEACHER}: {len(teacher)} recordings, {frame_start_seconds(frames) / 3600:.2f} h, "
+        f"{teacher.model} in {args.out / TEACHER}: {len(teacher)} recordings, {hours:.2f} h, "
         f"{len(teacher.labels)} labels"
     )
 
