@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from tqdm import tqdm
 
 from peaframe import audio, formats
@@ -28,10 +26,10 @@ from peaframe.clock import (
 )
 from peaframe.errors import AudioError, ModelError, OptionError
 from peaframe.events import Event, EventOptions, events_from_scores
-from peaframe.infer.ahead import ahead
 from peaframe.infer.embeddings import SUFFIX, Embeddings
+from peaframe.infer.listening import Listener, Stretch, Use
 from peaframe.infer.texts import TextEmbeddings
-from peaframe.infer.windows import OVERLAP_FRAMES, WINDOW_FRAMES, Stitcher, window_count, windows
+from peaframe.infer.windows import OVERLAP_FRAMES, WINDOW_FRAMES, Stitcher, window_count
 from peaframe.models.frame import FrameModel
 from peaframe.models.load import load_model
 from peaframe.models.names import BUILT_IN
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Options = EventOptions | Mapping[str, EventOptions]
-BATCH_WINDOWS = 4
 BLOCK_SECONDS = 10.0  # decoded at a time; two more wait
 
 
@@ -191,11 +188,10 @@ class Detector:
         if kept is not None:
             return self.score_embeddings(kept, words, start=start, end=end)
         stitcher = Stitcher(len(words), self.overlap_frames)
-        heard = self._listen(
+        logits, heard = self._listen(
             source, start, end, progress, stitcher, lambda x: self.model.score(x, texts) + biases
         )
-        values = _sigmoid(stitcher.result()[: frame_count(heard)])
-        return Scores(values, tuple(words), start or 0.0, seconds_of_samples(heard), self._meta())
+        return Scores(_sigmoid(logits), tuple(words), start or 0.0, seconds_of_samples(heard), self._meta())
 
     def embed(
         self,
@@ -217,8 +213,7 @@ class Detector:
                 an hour with peaframe-mini), for as long as the result is used.
         """
         stitcher = Stitcher(self.model.embedding_dim, self.overlap_frames, np.float16, file)
-        heard = self._listen(source, start, end, progress, stitcher, lambda x: x)
-        values = stitcher.result()[: frame_count(heard)]
+        values, heard = self._listen(source, start, end, progress, stitcher, lambda x: x)
         name = str(source) if isinstance(source, (str, Path)) else "array"
         seconds = seconds_of_samples(heard)
         return Embeddings(values, self.model.name, self.model.fingerprint(), start or 0.0, seconds, name)
@@ -272,51 +267,24 @@ class Detector:
         end: float | None,
         progress: bool,
         stitcher: Stitcher,
-        use: Callable[[torch.Tensor], torch.Tensor],
-    ) -> int:
-        """Run all windows through the model and what `use` makes of the frames into the stitcher.
+        use: Use,
+    ) -> tuple[NDArray[Any], int]:
+        """Hear one recording.
 
         Returns:
-            How many samples were heard.
+            What `use` made of its frames, (frames, columns), and how many samples were heard.
         """
         finite = start is not None and 0 <= start < math.inf  # _open refuses all else
         lead = min(self.model.lead_frames, frame_at(start)) if start and finite else 0
         blocks, expected = _open(source, start, end, lead)
-        heard = -lead * HOP_SAMPLES
-
-        def parts() -> Iterator[torch.Tensor]:
-            nonlocal heard
-            stream = self.model.open_stream()
-            for block in ahead(blocks):
-                heard += len(block)
-                yield stream.push(torch.from_numpy(block))
-            yield stream.finish()
-
-        def rows() -> Iterator[NDArray[np.float32]]:
-            early = lead
-            for part in parts():
-                yield part[early:].cpu().numpy()
-                early -= min(early, len(part))
-
         size = self.window_frames, self.overlap_frames
         total = window_count(expected, *size) if expected else None
         with tqdm(total=total, desc="listen", unit="window", disable=None if progress else True) as bar:
-            for batch in _batches(windows(rows(), *size), BATCH_WINDOWS):
-                for (first, _), values in zip(batch, self._run([x for _, x in batch], use), strict=True):
-                    stitcher.add(first, values)
-                bar.update(len(batch))
-        return heard
-
-    @torch.inference_mode()
-    def _run(
-        self, clips: list[NDArray[np.float32]], use: Callable[[torch.Tensor], torch.Tensor]
-    ) -> list[NDArray[np.float32]]:
-        """What `use` makes of the frames of each window of rows, (frames, columns)."""
-        rows = nn.utils.rnn.pad_sequence([torch.from_numpy(clip) for clip in clips], batch_first=True)
-        mask = torch.arange(rows.shape[1]) < torch.tensor([[len(clip)] for clip in clips])
-        frames = self.model.encode_latents(rows.to(self.device), mask.to(self.device))
-        values = use(frames).float().cpu().numpy()
-        return [row[: len(clip)] for row, clip in zip(values, clips, strict=True)]
+            stretches = [Stretch(blocks, lead)]
+            (heard,) = Listener(self.model, *size).hear(stretches, use, lambda: stitcher, bar.update)
+        if heard.error is not None:
+            raise heard.error
+        return heard.values[: frame_count(heard.samples)], heard.samples
 
 
 def load(name: str | Path = BUILT_IN, device: str = "auto", precision: str = EXACT) -> Detector:
@@ -374,12 +342,6 @@ def _open(
             "expected 0 <= start < end <= its length"
         )
     return [samples[first - lead * HOP_SAMPLES : stop].astype(np.float32)], stop - first
-
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
 
 
 def _device(name: str) -> torch.device:

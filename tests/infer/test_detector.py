@@ -117,7 +117,7 @@ def test_a_long_recording_scores_like_its_windows_where_only_one_is_heard(detect
 
 def test_how_many_windows_run_at_once_does_not_matter(detector, long_sound, monkeypatch):
     together = detector.score(long_sound, QUERIES).values
-    monkeypatch.setattr("peaframe.infer.detector.BATCH_WINDOWS", 1)
+    monkeypatch.setattr("peaframe.infer.listening.BATCH_WINDOWS", 1)
     np.testing.assert_allclose(detector.score(long_sound, QUERIES).values, together, atol=2e-5)
 
 
