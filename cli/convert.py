@@ -38,6 +38,9 @@ it cannot hold is refused. Nothing is written before everything was read and con
 """
 
 
+_EACH = ("durations", "recorded")  # what files say of each recording, not of all alike
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `peaframe convert` takes."""
     parser.add_argument("input", type=Path, metavar="IN", help="a file of events, or a folder of such files")
@@ -140,7 +143,7 @@ def _read(files: Sequence[Path], format: str) -> tuple[dict[str, list[Event]], d
     found: dict[str, list[Event]] = {}
     owner: dict[str, Path] = {}
     said: list[dict[str, Any]] = []
-    lengths: dict[str, Any] = {}
+    each: dict[str, dict[str, Any]] = {key: {} for key in _EACH}
     for path in files:
         try:
             content = path.read_bytes()
@@ -155,11 +158,12 @@ def _read(files: Sequence[Path], format: str) -> tuple[dict[str, list[Event]], d
                 )
             found[name], owner[name] = events, path
         meta = dict(formats.meta_of(content, format, source=str(path)))
-        own = meta.pop("durations", None)
-        lengths |= own if isinstance(own, Mapping) else {}
+        for key, known in each.items():
+            own = meta.pop(key, None)
+            known |= own if isinstance(own, Mapping) else {}
         said.append(meta)
     meta = said[0] if all(other == said[0] for other in said) else {}
-    return found, meta | ({"durations": lengths} if lengths else {})
+    return found, meta | {key: known for key, known in each.items() if known}
 
 
 def _durations(folder: Path, names: Mapping[str, object]) -> dict[str, float]:
@@ -239,10 +243,9 @@ def _check_lengths(parts: Mapping[Path, EventsByFile], format: str, meta: Mappin
 
 
 def _meta_of(own: EventsByFile, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """`meta` with the lengths of these recordings only."""
-    if "durations" not in meta:
-        return dict(meta)
-    return {**meta, "durations": {name: meta["durations"][name] for name in own if name in meta["durations"]}}
+    """`meta` with the lengths and times of these recordings only."""
+    each = {key: {name: meta[key][name] for name in own if name in meta[key]} for key in _EACH if key in meta}
+    return {**meta, **each}
 
 
 def _make(folder: Path) -> None:
@@ -278,7 +281,7 @@ class _LeftOut:
             "name": len(set(own) - set(back)) - silent,
             "label": len({e.label for e in before} - {e.label for e in after}),
         }
-        if meta.keys() - {"durations"} and not formats.meta_of(content, format, source=str(path)):
+        if meta.keys() - set(_EACH) and not formats.meta_of(content, format, source=str(path)):
             counts["settings"] = 1
         self.counts.update({what: number for what, number in counts.items() if number > 0})
 

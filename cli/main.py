@@ -1,7 +1,8 @@
 """The entry point `peaframe`: picks the command and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 2 something the user can put right (one line on stderr says what), 130 stopped by Ctrl-C,
-141 the reader of the output went away. Anything else is a bug and shows its traceback.
+Exit codes: 0 done, 1 done but for some recordings (`annotate`), 2 something the user can put right (one line on stderr
+says what), 130 stopped by Ctrl-C, 141 the reader of the output went away. Anything else is a
+bug and shows its traceback.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from peaframe.cli import calibrate, convert, detect, embed, evaluate, mix, models, train
+from peaframe.cli import annotate, calibrate, convert, detect, embed, evaluate, mix, models, train
 from peaframe.errors import OptionError, PeaframeError
 from peaframe.version import __version__
 
 COMMANDS = {
+    "annotate": annotate,
     "calibrate": calibrate,
     "convert": convert,
     "detect": detect,
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         args = parser().parse_args(arguments)
-        COMMANDS[args.command].run(args)
+        code = COMMANDS[args.command].run(args)
     except PeaframeError as error:
         print("peaframe: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # `peaframe ... | head` is no error
         return 141
-    return 0
+    return 0 if code is None else code
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ FLOORS = {
     "losses": 3,
     "data": 3,
     "train": 3,
+    "annotate": 4,
 }
 LEARNING = ("losses", "data", "train")
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "torchaudio", "matplotlib"}
@@ -101,6 +102,12 @@ def test_the_ground_floor_knows_no_torch(module):
     assert not {other.split(".")[0] for other in imports(module)} & (HEAVY | RESEARCH)
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_ray_stays_in_its_file(module):
+    if module != "peaframe.annotate.ray_engine":
+        assert "ray" not in {other.split(".")[0] for other in imports(module)}
+
+
 def test_every_room_has_a_floor():
     rooms = {room(name) for name in MODULES if house(name) == 0} - {None}
     assert rooms == set(FLOORS)
@@ -122,6 +129,8 @@ def heavy_after(code):
         "from peaframe.cli.main import main; main(['models'])",
         "from peaframe.cli.main import main; main(['detect'])",
         "from peaframe.cli.main import main; main(['detect', 'missing.wav', 'siren'])",
+        "from peaframe.cli.main import main; main(['annotate', 'missing', '--query', 'siren', '--output', 'out'])",
+        "import peaframe.annotate.run",
         "from peaframe.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from peaframe.cli.main import main\ntry: main(['detect', '--help'])\nexcept SystemExit: pass",
     ],

@@ -22,13 +22,17 @@ r"""Files of events: one registry of formats, by name and by suffix.
 Times have 3 decimals in tsv, csv, elan, webvtt, srt and kaleidoscope, 6 in audacity, raven, rttm and textgrid, 9 in
 jams; scores have 4. json, jsonl, parquet, label_studio and sam_audio round nothing, jams no scores. Text is UTF-8 with
 `\n`. Lengths of recordings, which raven, jams, textgrid and others can use, are `meta["durations"]`, seconds by name.
+When recordings were made is `meta["recorded"]`, by name, as `peaframe.formats.moments` describes it; all but tsv,
+audacity, rttm, textgrid, srt and sam_audio write it, most of them the time of each event. `open_writer` writes files of
+many recordings as they grow.
 Objects of pyannote instead of files: `peaframe.formats.pyannote`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +56,17 @@ from peaframe.formats import (
     sam_audio,
     settings,
     srt,
+    streams,
     textgrid,
     webvtt,
 )
+from peaframe.formats.pieces import Pieces, encoded
+from peaframe.formats.streams import Writer
 from peaframe.formats.text import EventsByFile
 
 __all__ = [
     "EventsByFile",
+    "Writer",
     "dumps",
     "for_path",
     "from_bytes",
@@ -68,6 +76,7 @@ __all__ = [
     "loads",
     "meta_of",
     "names",
+    "open_writer",
     "save",
     "suffix",
     "to_bytes",
@@ -82,6 +91,7 @@ class _Format:
         suffix: What its files end with.
         dumps: Events and `meta` as a file's content.
         loads: Events from a file's content and its name.
+        pieces: The text of many recordings, piece by piece, from `meta`.
         meta: `meta` from a file's content and its name, where the format keeps it.
         binary: The content is bytes, not text.
         one: A file holds one recording.
@@ -91,6 +101,7 @@ class _Format:
     suffix: str
     dumps: Callable[[EventsByFile, Mapping[str, Any]], str | bytes]
     loads: Callable[[Any, str], dict[str, list[Event]]]
+    pieces: Callable[[Mapping[str, Any]], Pieces] | None = None
     meta: Callable[[Any, str], dict[str, Any]] | None = None
     binary: bool = False
     one: bool = False
@@ -98,24 +109,28 @@ class _Format:
 
 
 _FORMATS = {
-    "tsv": _Format(".tsv", dcase.dumps, dcase.loads),
-    "csv": _Format(".csv", csv_events.dumps, csv_events.loads),
-    "json": _Format(".json", json_events.dumps, json_events.loads, settings.of_json),
-    "jsonl": _Format(".jsonl", json_lines.dumps, json_lines.loads, json_lines.meta),
+    "tsv": _Format(".tsv", dcase.dumps, dcase.loads, dcase.pieces),
+    "csv": _Format(".csv", csv_events.dumps, csv_events.loads, csv_events.pieces),
+    "json": _Format(".json", json_events.dumps, json_events.loads, json_events.pieces, settings.of_json),
+    "jsonl": _Format(".jsonl", json_lines.dumps, json_lines.loads, json_lines.pieces, json_lines.meta),
     "parquet": _Format(
-        ".parquet", parquet_events.dumps, parquet_events.loads, parquet_events.meta, binary=True
+        ".parquet", parquet_events.dumps, parquet_events.loads, meta=parquet_events.meta, binary=True
     ),
     "audacity": _Format(".txt", audacity.dumps, audacity.loads, one=True),
-    "raven": _Format(".selections.txt", raven.dumps, raven.loads),
-    "jams": _Format(".jams", jams.dumps, jams.loads, settings.of_jams, one=True),
-    "rttm": _Format(".rttm", rttm.dumps, rttm.loads),
+    "raven": _Format(".selections.txt", raven.dumps, raven.loads, raven.pieces),
+    "jams": _Format(".jams", jams.dumps, jams.loads, meta=settings.of_jams, one=True),
+    "rttm": _Format(".rttm", rttm.dumps, rttm.loads, rttm.pieces),
     "textgrid": _Format(".TextGrid", textgrid.dumps, textgrid.loads, one=True),
     "elan": _Format(".eaf", elan.dumps, elan.loads, one=True),
     "webvtt": _Format(".vtt", webvtt.dumps, webvtt.loads, one=True),
     "srt": _Format(".srt", srt.dumps, srt.loads, one=True),
-    "label_studio": _Format(".json", label_studio.dumps, label_studio.loads, by_name=True),
-    "sam_audio": _Format(".json", sam_audio.dumps, sam_audio.loads, by_name=True),
-    "kaleidoscope": _Format(".csv", kaleidoscope.dumps, kaleidoscope.loads, by_name=True),
+    "label_studio": _Format(
+        ".json", label_studio.dumps, label_studio.loads, label_studio.pieces, by_name=True
+    ),
+    "sam_audio": _Format(".json", sam_audio.dumps, sam_audio.loads, sam_audio.pieces, by_name=True),
+    "kaleidoscope": _Format(
+        ".csv", kaleidoscope.dumps, kaleidoscope.loads, kaleidoscope.pieces, by_name=True
+    ),
 }
 
 
@@ -173,7 +188,8 @@ def dumps(events_by_file: EventsByFile, format: str, meta: Mapping[str, Any] | N
     Args:
         events_by_file: Each recording's name, as the user gave it, and its events.
         format: One of `names()`.
-        meta: How the events were made, kept by json, jsonl, parquet and jams and by no other format.
+        meta: How the events were made, kept by json, jsonl, parquet and jams and by no other format, but for the
+            lengths of recordings (`durations`) and when they were made (`recorded`).
 
     Raises:
         FormatError: an unknown format, one that is not text, or a label, name or setting that it cannot hold.
@@ -210,13 +226,7 @@ def to_bytes(events_by_file: EventsByFile, format: str, meta: Mapping[str, Any] 
         MissingExtraError: parquet without pyarrow.
     """
     content = _known(format).dumps(events_by_file, {} if meta is None else meta)
-    if isinstance(content, bytes):
-        return content
-    try:
-        return content.encode("utf-8")
-    except UnicodeEncodeError as error:
-        broken = content[max(0, error.start - 20) : error.end]
-        raise FormatError(f"{broken!r} is not valid Unicode; rename the label or file") from error
+    return content if isinstance(content, bytes) else encoded(content)
 
 
 def from_bytes(content: bytes, format: str, source: str = "<bytes>") -> dict[str, list[Event]]:
@@ -258,6 +268,39 @@ def save(
     content = to_bytes(events_by_file, for_path(path) if format is None else format, meta)
     with atomic_path(path) as temp:
         temp.write_bytes(content)
+
+
+@contextmanager
+def open_writer(
+    path: str | os.PathLike[str], format: str | None = None, meta: Mapping[str, Any] | None = None
+) -> Iterator[Writer]:
+    """Write a file recording by recording, in little memory; it appears, whole, when the block ends well.
+
+    What is written are the bytes of `to_bytes` (of parquet what reads the same, in several groups of rows).
+
+    Args:
+        path: The file; after an error it is as it was before.
+        format: The suffix's unless named.
+        meta: As of `to_bytes`; lengths and times of recordings may come with each instead. A table gets columns of
+            times if `meta` has `recorded`, even an empty one.
+
+    Raises:
+        FormatError: as `to_bytes` and `for_path`; the file cannot be written; the format holds one recording only.
+        MissingExtraError: parquet without pyarrow.
+    """
+    name, said = for_path(path) if format is None else format, {} if meta is None else meta
+    known = _known(name)
+    if known.one:
+        raise FormatError(f"{path}: {name} holds one recording; save a file for each")
+    with atomic_path(path) as temp:
+        pieces = known.pieces
+        sink = parquet_events.sink(temp, said) if pieces is None else streams.text_sink(temp, pieces(said))
+        with sink as open_sink:
+            writer = Writer(open_sink, said)
+            try:
+                yield writer
+            finally:
+                writer.close()
 
 
 def load(path: str | os.PathLike[str], format: str | None = None) -> dict[str, list[Event]]:

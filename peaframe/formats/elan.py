@@ -2,8 +2,9 @@
 
 Annotations of a tier must not overlap, so overlapping events of one label become one; scores are lost. A recording's
 name is kept exactly in a property, `peaframe recording`; ELAN itself finds the recording by its address, or beside the
-eaf under the last part of its name. The date, which the format wants, is always 1970, so that the same events
-make the same file.
+eaf under the last part of its name. When it was made, if `meta["recorded"]` says so, is in the property `peaframe
+recorded`, as `2024-06-01T04:00:00.000+02:00 (guano, Europe/Berlin)`; it is not read. The date, which the format wants,
+is always 1970, so that the same events make the same file.
 
 Read is every annotation that has times of its own, in eaf files by anybody. Its value is the label, or where that is
 blank its tier's name; time slots without a time part what is between their neighbours evenly, as ELAN does.
@@ -24,17 +25,19 @@ from xml.sax.saxutils import escape, quoteattr
 
 from peaframe.errors import FormatError
 from peaframe.events import Event
+from peaframe.formats import moments
 from peaframe.formats.delimited import require_name
+from peaframe.formats.pieces import of_all
 from peaframe.formats.text import EventsByFile, event_of, require_one_line
 from peaframe.formats.textgrid import apart
 
-_NAME = "peaframe recording"
+_NAME, _RECORDED = "peaframe recording", "peaframe recorded"
 _MIME = {".wav": "audio/x-wav", ".mpg": "video/mpeg", ".mp4": "video/mp4", ".mov": "video/quicktime"}
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
-    """The document of the one recording; `meta` is left out.
+    """The document of the one recording; of `meta` only `recorded` counts.
 
     Raises:
         FormatError: several recordings, a blank name, or a label or name with tabs, line breaks or control characters.
@@ -44,9 +47,12 @@ def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
     slots: list[int] = []
     tiers: list[str] = []
     head = ['    <HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">']
-    for name, events in events_by_file.items():
-        head += _media(_legal(require_name(name)))
-        for label, spans in apart(events, 3, "elan").items():
+    for recording in of_all(events_by_file, meta):
+        head += _media(_legal(require_name(recording.name)))
+        if recording.begun is not None:
+            said = escape(_legal(moments.sentence(recording.begun)))
+            head.append(f'        <PROPERTY NAME="{_RECORDED}">{said}</PROPERTY>')
+        for label, spans in apart(recording.events, 3, "elan").items():
             tiers.append(f'    <TIER LINGUISTIC_TYPE_REF="default-lt" TIER_ID={quoteattr(_legal(label))}>')
             for onset, offset in spans:
                 slots += [round(onset * 1000), round(offset * 1000)]

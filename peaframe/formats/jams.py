@@ -61,7 +61,7 @@ class Observation:
 
 
 def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
-    """The document of the one recording; `meta` goes into its sandbox.
+    """The document of the one recording; `meta` goes into its sandbox, of `recorded` what is said of this one.
 
     The recording's length is that in `meta["durations"]`; where there is none, the end of its last event.
 
@@ -88,7 +88,10 @@ def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
         "sandbox": {},
         "data": [_observation(event) for event in events],
     }
-    document = {"file_metadata": about, "annotations": [annotation], "sandbox": {"peaframe": dict(meta)}}
+    own = dict(meta)
+    if isinstance(recorded := meta.get("recorded"), Mapping):
+        own["recorded"] = {name: recorded[name] for name in events_by_file if name in recorded}
+    document = {"file_metadata": about, "annotations": [annotation], "sandbox": {"peaframe": own}}
     try:
         return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     except (TypeError, ValueError) as error:

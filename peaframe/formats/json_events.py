@@ -4,7 +4,9 @@
      "files": [{"filename": "street.wav",
                 "events": [{"onset": 1.2, "offset": 2.04, "event_label": "dog barking", "score": 0.91}]}]}
 
-`score` is null where nobody gave one. `meta` is what the writer has to say about how they were made.
+`score` is null where nobody gave one. `meta` is what the writer has to say about how they were made. Where `recorded`
+in it says when a recording was made, each of its events has `time`, too: when its onset was, as ISO 8601, to the
+millisecond; reading makes no use of it.
 """
 
 from __future__ import annotations
@@ -15,27 +17,56 @@ from typing import Any
 
 from peaframe.errors import FormatError, OptionError
 from peaframe.events import Event
+from peaframe.formats import moments, settings
+from peaframe.formats.pieces import Pieces, Recording, joined
 from peaframe.formats.text import EventsByFile
 
 _FORMAT, _VERSION = "peaframe-events", 1
+
+
+class _Document(Pieces):
+    """The document, recording by recording; its head comes last, as that says the lengths and times of all."""
+
+    spooled = True
+
+    def __init__(self, meta: Mapping[str, Any]) -> None:
+        super().__init__(meta)
+        self._each = settings.Gathered()
+
+    def head(self) -> str:
+        said = settings.as_json(self._each.join(self.meta))
+        return f'{{\n  "format": "{_FORMAT}",\n  "version": {_VERSION},\n  "meta": {said},\n  "files": ['
+
+    def rows(self, recording: Recording) -> str:
+        begun = recording.begun
+        settings.as_json(settings.of(recording))
+        events = []
+        for event in recording.events:
+            time = "" if begun is None else f', "time": "{moments.stamp(begun, event.onset)}"'
+            events.append(_event(event, time))
+        comma = "," if self.count else ""
+        return f'{comma}\n    {{"filename": {_text(recording.name)}, "events": [{_lines(events)}]}}'
+
+    def passed(self, recording: Recording) -> None:
+        super().passed(recording)
+        self._each.note(recording.name, settings.of(recording))
+
+    def tail(self) -> str:
+        return "\n  ]\n}\n" if self.count else "]\n}\n"
+
+
+def pieces(meta: Mapping[str, Any]) -> Pieces:
+    """The document, recording by recording, for those who write it as it grows."""
+    return _Document(meta)
 
 
 def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
     """The document, indented, an event a line.
 
     Raises:
-        FormatError: `meta` holds what JSON cannot.
+        FormatError: `meta` holds what JSON cannot, or a time in `recorded` that is none.
     """
-    try:
-        settings = json.dumps(dict(meta), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"meta cannot be written as JSON ({error}); use texts and numbers") from error
-    files = ",\n".join(
-        f'    {{"filename": {_text(filename)}, "events": [' + _lines([_event(e) for e in events]) + "]}"
-        for filename, events in events_by_file.items()
-    )
-    head = f'  "format": "{_FORMAT}",\n  "version": {_VERSION},\n  "meta": {settings},\n'
-    return "{\n" + head + '  "files": [' + (f"\n{files}\n  " if files else "") + "]\n}\n"
+    return joined(pieces(meta), events_by_file)
 
 
 def loads(text: str, source: str) -> dict[str, list[Event]]:
@@ -69,10 +100,10 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _event(event: Event) -> str:
+def _event(event: Event, time: str) -> str:
     score = "null" if event.score is None else repr(event.score)
     times = f'"onset": {event.onset!r}, "offset": {event.offset!r}'
-    return f'      {{{times}, "event_label": {_text(event.label)}, "score": {score}}}'
+    return f'      {{{times}, "event_label": {_text(event.label)}, "score": {score}{time}}}'
 
 
 def _lines(items: list[str]) -> str:

@@ -2,10 +2,12 @@
 
     {"format": "peaframe-events-lines", "version": 1, "meta": {"model": "peaframe-mini"}}
     {"filename": "street.wav", "onset": 1.2, "offset": 2.04, "event_label": "dog barking", "score": 0.91}
-    {"filename": "quiet.wav"}
+    {"filename": "quiet.wav", "duration": 60.0}
 
 The first line is the head, which says how the events were made (`meta`). A line with a recording's name alone says
-that it was heard; without other lines it has no events. `score` is null where nobody gave one.
+that it was heard; without other lines it has no events. It also has what `meta` says of this recording: its `duration`,
+and `recorded`, when it was made; so it comes before the recording's events where either is known. Events of such a
+recording have `time`, when their onset was, to the millisecond. `score` is null where nobody gave one.
 
 A file grows by appending lines, and `cat a.jsonl b.jsonl` is a file, too: events of one recording need not stand
 together, and a head may come again. Without a head any line that has the four columns will do, and unknown keys are
@@ -20,21 +22,40 @@ from typing import Any
 
 from peaframe.errors import FormatError, OptionError
 from peaframe.events import Event
+from peaframe.formats import moments, settings
+from peaframe.formats.pieces import Pieces, Recording, general, joined
 from peaframe.formats.text import EventsByFile
 
 _FORMAT, _VERSION = "peaframe-events-lines", 1
 
 
+class _Lines(Pieces):
+    """The lines, recording by recording."""
+
+    def head(self) -> str:
+        return head(general(self.meta))
+
+    def rows(self, recording: Recording) -> str:
+        name, begun, about = recording.name, recording.begun, settings.of(recording)
+        lines = [_line({"filename": name, **about})] if about or not recording.events else []
+        for event in recording.events:
+            time = {} if begun is None else {"time": moments.stamp(begun, event.onset)}
+            lines.append(_line({**_cells(name, event), **time}))
+        return "".join(lines)
+
+
+def pieces(meta: Mapping[str, Any]) -> Pieces:
+    """The lines, recording by recording, for those who write it as it grows."""
+    return _Lines(meta)
+
+
 def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
-    """The head, then a line for each event and one for each recording that has none.
+    """The head, then a line for each event and one for each recording that has none, or more to be said of it.
 
     Raises:
-        FormatError: `meta` holds what JSON cannot.
+        FormatError: `meta` holds what JSON cannot, or a time in `recorded` that is none.
     """
-    lines = [head(meta)]
-    for filename, events in events_by_file.items():
-        lines += [line(filename, event) for event in events] or [line(filename)]
-    return "".join(lines)
+    return joined(pieces(meta), events_by_file)
 
 
 def head(meta: Mapping[str, Any]) -> str:
@@ -43,20 +64,12 @@ def head(meta: Mapping[str, Any]) -> str:
     Raises:
         FormatError: `meta` holds what JSON cannot.
     """
-    document = {"format": _FORMAT, "version": _VERSION, "meta": dict(meta)}
-    try:
-        return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"meta cannot be written as JSON ({error}); use texts and numbers") from error
+    return _line({"format": _FORMAT, "version": _VERSION, "meta": dict(meta)})
 
 
 def line(filename: str, event: Event | None = None) -> str:
     """The line of an event, or without one of a recording that was heard."""
-    cells: dict[str, Any] = {"filename": filename}
-    if event is not None:
-        cells |= {"onset": event.onset, "offset": event.offset, "event_label": event.label}
-        cells["score"] = event.score
-    return json.dumps(cells, ensure_ascii=False) + "\n"
+    return _line({"filename": filename} if event is None else _cells(filename, event))
 
 
 def loads(text: str, source: str) -> dict[str, list[Event]]:
@@ -79,16 +92,29 @@ def loads(text: str, source: str) -> dict[str, list[Event]]:
 
 
 def meta(text: str, source: str) -> dict[str, Any]:
-    """What the first head says of how the events were made; nothing where there is none.
+    """What the first head says of how the events were made, and lines without an event of their recordings.
 
     Raises:
         FormatError: as `loads`.
     """
+    first: dict[str, Any] | None = None
+    gathered = settings.Gathered()
     for _, row in _rows(text, source):
         if "format" in row and "filename" not in row:
             said = row.get("meta")
-            return said if isinstance(said, dict) else {}
-    return {}
+            first = first if first is not None else said if isinstance(said, dict) else {}
+        elif isinstance(row.get("filename"), str) and row.get("onset") is None:
+            gathered.note(row["filename"], row)
+    return gathered.join(first or {})
+
+
+def _cells(filename: str, event: Event) -> dict[str, Any]:
+    times = {"onset": event.onset, "offset": event.offset}
+    return {"filename": filename, **times, "event_label": event.label, "score": event.score}
+
+
+def _line(cells: dict[str, Any]) -> str:
+    return settings.as_json(cells) + "\n"
 
 
 def _rows(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:

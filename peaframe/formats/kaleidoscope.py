@@ -8,6 +8,10 @@ is in AUTO ID, as a machine found it, so that MANUAL ID is free for the person w
 Kaleidoscope's viewer. Kaleidoscope has no score of its own for this; `CONFIDENCE`, with 4 decimals, is a column
 more. A recording without events is a line without labels, as long as `meta["durations"]` says.
 
+Where `meta` has `recorded`, even an empty one, there are DATE (YYYY-MM-DD), TIME (hh:mm:ss) and HOUR (0 to 23) after
+DURATION, as Kaleidoscope has them: what calendar and clock showed at OFFSET, blank where a recording's time is not
+known. The zone is lost.
+
 Columns are read in any order, by name, with or without `*`, others are read over: those of id.csv and cluster.csv, and
 BirdNET's tables for Kaleidoscope. The label is MANUAL ID, or where that is blank AUTO ID, TOP1MATCH, the common name or
 the scientific one; a line without any, or with `NoID`, is no event. The score is CONFIDENCE or MATCH RATIO, unless
@@ -25,51 +29,67 @@ from typing import Any
 
 from peaframe.errors import FormatError
 from peaframe.events import Event
-from peaframe.formats import delimited
+from peaframe.formats import delimited, moments
+from peaframe.formats.pieces import Pieces, Recording, joined
 from peaframe.formats.text import EventsByFile, event_of, times
 
 HEADER = ("INDIR", "FOLDER", "IN FILE", "CHANNEL", "OFFSET", "DURATION", "AUTO ID", "CONFIDENCE", "MANUAL ID")
+CLOCK = ("DATE", "TIME", "HOUR")
 AUTOMATIC = ("auto id", "top1match", "common_name", "scientific_name")
 SCORES = ("confidence", "match ratio")
 _NEEDED = ("in file", "offset", "duration")
 _NOTHING = ("", "noid")
 
 
-def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
-    """The table; all of `meta` but `durations` is left out.
+class _Table(Pieces):
+    """The table, recording by recording."""
 
-    Raises:
-        FormatError: a name or label with a null character, or a name that is blank or ends with a slash.
-    """
-    lines = [delimited.line(HEADER, ",")]
-    given = meta.get("durations")
-    for name, events in events_by_file.items():
-        folder, file = _split(delimited.require_name(name))
-        for event in events:
+    def __init__(self, meta: Mapping[str, Any]) -> None:
+        super().__init__(meta)
+        self._timed = moments.timed(meta)
+
+    def head(self) -> str:
+        return delimited.line((*HEADER[:6], *(CLOCK if self._timed else ()), *HEADER[6:]), ",")
+
+    def rows(self, recording: Recording) -> str:
+        folder, file = _split(delimited.require_name(recording.name))
+        lines = []
+        for event in recording.events:
             if event.label.strip().lower() in _NOTHING:
                 raise FormatError(
                     f"kaleidoscope cannot hold the label {event.label!r}, its word for none; rename it"
                 )
             onset, offset = times(event, 3)
             score = "" if event.score is None else f"{event.score:.4f}"
-            row = (
-                folder,
-                "",
-                file,
-                "0",
-                onset,
-                f"{float(offset) - float(onset):.3f}",
-                event.label,
-                score,
-                "",
-            )
-            lines.append(delimited.line(row, ","))
-        if not events:
-            seconds = given.get(name) if isinstance(given, Mapping) else None
-            known = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < 1e12
-            lasts = f"{seconds:.3f}" if known else ""
-            lines.append(delimited.line((folder, "", file, "0", "0.000", lasts, "", "", ""), ","))
-    return "".join(lines)
+            lasts = f"{float(offset) - float(onset):.3f}"
+            clock = self._clock(recording, float(onset))
+            lines.append((folder, "", file, "0", onset, lasts, *clock, event.label, score, ""))
+        if not lines:
+            seconds = recording.seconds()
+            lasts = "" if seconds is None else f"{seconds:.3f}"
+            lines.append((folder, "", file, "0", "0.000", lasts, *self._clock(recording, 0.0), "", "", ""))
+        return "".join(delimited.line(row, ",") for row in lines)
+
+    def _clock(self, recording: Recording, onset: float) -> tuple[str, ...]:
+        """DATE, TIME and HOUR, where there are such columns."""
+        if not self._timed or recording.begun is None:
+            return ("",) * (3 * self._timed)
+        date, time = moments.clock(recording.begun, onset)
+        return date, time[:8], str(int(time[:2]))
+
+
+def pieces(meta: Mapping[str, Any]) -> Pieces:
+    """The table, recording by recording, for those who write it as it grows."""
+    return _Table(meta)
+
+
+def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
+    """The table; all of `meta` but `durations` and `recorded` is left out.
+
+    Raises:
+        FormatError: a name or label with a null character, or a name that is blank or ends with a slash.
+    """
+    return joined(pieces(meta), events_by_file)
 
 
 def loads(text: str, source: str) -> dict[str, list[Event]]:

@@ -9,7 +9,8 @@
 It fits projects with `<Labels name="label" toName="audio">` and `<Audio name="audio" value="$audio">`. Label Studio
 needs an address it can open as `data.audio`; here it is the recording's name as it was given. Nothing is rounded. A
 task's score is its highest, `model_version` is `meta["model"]`, `original_length` is from `meta["durations"]`; of
-`meta` no more is kept.
+`meta` no more is kept, but where `meta["recorded"]` says when the recording was made, `data.recorded` is that, as
+ISO 8601.
 
 Read are imports and exports (JSON, not JSON-MIN): regions with `start`, `end` and labels (Labels, TimeSeriesLabels)
 count, whatever their tags are called; one with several labels is several events. What people annotated goes before
@@ -27,31 +28,49 @@ from typing import Any
 from peaframe.errors import FormatError, OptionError
 from peaframe.events import Event
 from peaframe.formats.delimited import require_name
+from peaframe.formats.pieces import Pieces, Recording, joined
 from peaframe.formats.text import EventsByFile
 
 _KEYS = ("audio", "url", "audio_url", "timeseries", "video")
+
+
+class _Tasks(Pieces):
+    """The list of tasks, recording by recording."""
+
+    def rows(self, recording: Recording) -> str:
+        model, seconds, begun = self.meta.get("model"), recording.seconds(), recording.begun
+        length = {} if seconds is None else {"original_length": seconds}
+        scores = [event.score for event in recording.events if event.score is not None]
+        prediction = {
+            "model_version": model if isinstance(model, str) and model.strip() else "peaframe",
+            **({"score": max(scores)} if scores else {}),
+            "result": [
+                _region(event, number, length) for number, event in enumerate(recording.events, start=1)
+            ],
+        }
+        data = {"audio": require_name(recording.name)}
+        if begun is not None:
+            data["recorded"] = begun.start.isoformat()
+        task = {"data": data, "predictions": [prediction]}
+        text = json.dumps(task, ensure_ascii=False, allow_nan=False, indent=1).replace("\n", "\n ")
+        return ("," if self.count else "[") + "\n " + text
+
+    def tail(self) -> str:
+        return "\n]\n" if self.count else "[]\n"
+
+
+def pieces(meta: Mapping[str, Any]) -> Pieces:
+    """The list of tasks, recording by recording, for those who write it as it grows."""
+    return _Tasks(meta)
 
 
 def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
     """The list of tasks, one also for a recording without events.
 
     Raises:
-        FormatError: a blank name.
+        FormatError: a blank name, or a time in `recorded` that is none.
     """
-    model, given = meta.get("model"), meta.get("durations")
-    tasks = []
-    for name, events in events_by_file.items():
-        seconds = given.get(name) if isinstance(given, Mapping) else None
-        known = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < 1e12
-        length = {"original_length": seconds} if known else {}
-        scores = [event.score for event in events if event.score is not None]
-        prediction = {
-            "model_version": model if isinstance(model, str) and model.strip() else "peaframe",
-            **({"score": max(scores)} if scores else {}),
-            "result": [_region(event, number, length) for number, event in enumerate(events, start=1)],
-        }
-        tasks.append({"data": {"audio": require_name(name)}, "predictions": [prediction]})
-    return json.dumps(tasks, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return joined(pieces(meta), events_by_file)
 
 
 def loads(text: str, source: str) -> dict[str, list[Event]]:

@@ -8,6 +8,12 @@ Version 1 of the schema; an event a row:
 | `onset`, `offset` | double | seconds from the recording's start |
 | `event_label` | dictionary of strings | what is heard; pandas makes it a category |
 | `score` | double | null where nobody gave one |
+| `time` | timestamp (us, UTC) | when the onset was; null where the recording's time or zone is not known |
+| `local_time` | timestamp (us) | what the clock at the recording showed then; null where that is not known |
+
+The two times, at the right, are there if and only if `meta` has `recorded`, even an empty one; readers pass over them.
+Their difference is the offset from UTC, so none is lost: `time` sorts and joins, `local_time` says the hour of the day,
+across zones and changes of the clocks.
 
 Recordings without events have no row, so that every row is an event. They are in the file's metadata, under the key
 `peaframe`, as JSON: `{"format": "peaframe-events", "version": 1, "meta": {...}, "without_events": [[2, "quiet.wav"]]}`,
@@ -20,57 +26,139 @@ missing. A row of theirs with a name and nothing else is a recording without eve
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from peaframe.errors import FormatError, MissingExtraError, OptionError
 from peaframe.events import Event
+from peaframe.formats import moments, settings
 from peaframe.formats.delimited import COLUMNS
+from peaframe.formats.pieces import Recording, of_all
+from peaframe.formats.streams import Sink
 from peaframe.formats.text import EventsByFile
 
 _FORMAT, _VERSION, _KEY = "peaframe-events", 1, b"peaframe"
+_GROUP = 1 << 16  # rows
 
 
 def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> bytes:
     """The file.
 
     Raises:
-        FormatError: `meta` holds what JSON cannot, or a name or label is no valid Unicode.
+        FormatError: `meta` holds what JSON cannot, a time in `recorded` that is none, or a name or label is no valid
+            Unicode.
         MissingExtraError: pyarrow is not installed.
     """
-    pa, parquet = _arrow()
-    silent = [[place, name] for place, (name, events) in enumerate(events_by_file.items()) if not events]
+    pa, _ = _arrow()
+    silent = [(place, name) for place, (name, events) in enumerate(events_by_file.items()) if not events]
+    stream = pa.BufferOutputStream()
+    with _Rows(stream, meta, _said(meta, silent)) as rows:
+        for recording in of_all(events_by_file, meta):
+            rows.add(recording)
+    data: bytes = stream.getvalue().to_pybytes()
+    return data
+
+
+@contextmanager
+def sink(path: Path, meta: Mapping[str, Any]) -> Iterator[Sink]:
+    """A file that takes recording after recording; whole when the block ends well.
+
+    Raises:
+        FormatError: as `dumps`, or pyarrow is too old for that.
+        MissingExtraError: pyarrow is not installed.
+    """
+    _, parquet = _arrow()
+    if not hasattr(parquet.ParquetWriter, "add_key_value_metadata"):
+        raise FormatError(
+            "Parquet as it grows needs pyarrow 16 or later; run: pip install --upgrade pyarrow, or save it at once"
+        )
+    _said(meta, [])  # before hours of work, not after
+    with path.open("wb") as file, _Rows(file, meta) as rows:
+        yield rows
+
+
+class _Rows:
+    """Rows on their way into a file, a group at a time; the metadata come last, unless they are known."""
+
+    def __init__(self, file: Any, meta: Mapping[str, Any], said: bytes | None = None) -> None:
+        pa, parquet = _arrow()
+        self._timed = moments.timed(meta)
+        times = [pa.field("time", pa.timestamp("us", "UTC")), pa.field("local_time", pa.timestamp("us"))]
+        self._schema = pa.schema(
+            [
+                pa.field("filename", pa.string(), nullable=False),
+                pa.field("onset", pa.float64(), nullable=False),
+                pa.field("offset", pa.float64(), nullable=False),
+                pa.field("event_label", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+                pa.field("score", pa.float64()),
+                *(times if self._timed else []),
+            ],
+            metadata=None if said is None else {_KEY: said},
+        )
+        self._writer = parquet.ParquetWriter(file, self._schema)
+        self._meta, self._each = meta, settings.Gathered()
+        self._late = said is None
+        self._silent: list[tuple[int, str]] = []
+        self._count = 0
+        self._waiting: list[tuple[Any, ...]] = []
+
+    def __enter__(self) -> _Rows:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._flush(1)
+                if self._late:
+                    said = _said(self._each.join(self._meta), self._silent)
+                    self._writer.add_key_value_metadata({_KEY: said})
+        finally:
+            self._writer.close()
+
+    def add(self, recording: Recording) -> None:
+        """Take the rows of a recording; one that is refused leaves no trace."""
+        begun, name = recording.begun, recording.name
+        said = settings.of(recording)
+        settings.as_json(said)
+        for text in {name, *(event.label for event in recording.events)}:
+            _require_unicode(text)
+        rows: list[tuple[Any, ...]] = []
+        for event in recording.events:
+            row = (name, event.onset, event.offset, event.label, event.score)
+            rows.append((*row, *moments.instants(begun, event.onset)) if self._timed else row)
+        if not rows:
+            self._silent.append((self._count, name))
+        if self._late:
+            self._each.note(name, said)
+        self._count += 1
+        self._waiting += rows
+        self._flush(_GROUP)
+
+    def _flush(self, least: int) -> None:
+        """Write what waits, group by group, while there are at least so many rows."""
+        pa, _ = _arrow()
+        while len(self._waiting) >= least:
+            group, self._waiting = self._waiting[:_GROUP], self._waiting[_GROUP:]
+            columns = zip(*group, strict=True)
+            arrays = [pa.array(cells, field.type) for cells, field in zip(columns, self._schema, strict=True)]
+            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+
+
+def _said(meta: Mapping[str, Any], silent: Sequence[tuple[int, str]]) -> bytes:
     about = {"format": _FORMAT, "version": _VERSION, "meta": dict(meta), "without_events": silent}
     try:
-        said = json.dumps(about, allow_nan=False).encode()
+        return json.dumps(about, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise FormatError(f"meta cannot be written as JSON ({error}); use texts and numbers") from error
-    schema = pa.schema(
-        [
-            pa.field("filename", pa.string(), nullable=False),
-            pa.field("onset", pa.float64(), nullable=False),
-            pa.field("offset", pa.float64(), nullable=False),
-            pa.field("event_label", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-            pa.field("score", pa.float64()),
-        ],
-        metadata={_KEY: said},
-    )
-    rows = [(name, event) for name, events in events_by_file.items() for event in events]
-    columns: list[list[Any]] = [
-        [name for name, _ in rows],
-        [event.onset for _, event in rows],
-        [event.offset for _, event in rows],
-        [event.label for _, event in rows],
-        [event.score for _, event in rows],
-    ]
+
+
+def _require_unicode(text: str) -> None:
     try:
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        text.encode()
     except UnicodeEncodeError as error:
         raise FormatError(f"{error.object!r} is not valid Unicode; rename the label or file") from error
-    sink = pa.BufferOutputStream()
-    parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), sink)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
 
 
 def loads(data: bytes, source: str) -> dict[str, list[Event]]:

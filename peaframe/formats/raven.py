@@ -5,6 +5,10 @@ of the recording that `Begin File` names. So the offset counts where a table has
 takes their lengths: `meta["durations"]`, seconds by name, in the order the recordings have. What is written fills
 the band up to 24 kHz.
 
+Where `meta` has `recorded`, even an empty one, the table ends with `Begin Date` (YYYY/MM/DD) and `Begin Clock Time`
+(hh:mm:ss.mmm), as Raven Pro names these measurements: what calendar and clock showed, blank where a recording's time
+is not known. The zone is lost.
+
 A selection that Raven lists once for each view or channel is one event. Its label is in the column `Annotation`, or in
 another of `LABELS`; its score in `Score` or `Confidence`.
 
@@ -19,7 +23,9 @@ from typing import Any
 
 from peaframe.errors import FormatError
 from peaframe.events import Event
+from peaframe.formats import moments
 from peaframe.formats.delimited import require_name
+from peaframe.formats.pieces import Pieces, Recording, joined
 from peaframe.formats.text import EventsByFile, event_of, require_one_line, times
 
 BEGIN, END, PATH, FILE, INSIDE = (
@@ -45,36 +51,76 @@ HEADER = (
     *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
     *("Begin Path", "Begin File", "File Offset (s)", "Annotation", "Score"),
 )
+CLOCK = ("Begin Date", "Begin Clock Time")
 _BAND = ("0.0", "24000.0")
 _LONGEST = 1e9  # seconds; so that microseconds stay exact
 
 
+class _Table(Pieces):
+    """The table, recording by recording: times and numbers go on from one to the next."""
+
+    def __init__(self, meta: Mapping[str, Any]) -> None:
+        super().__init__(meta)
+        self._timed = moments.timed(meta)
+        self._begun, self._number = 0.0, 0
+        self._unknown: Recording | None = None
+
+    def head(self) -> str:
+        return "\t".join((*HEADER, *CLOCK) if self._timed else HEADER) + "\n"
+
+    def rows(self, recording: Recording) -> str:
+        length = recording.seconds(_LONGEST)
+        unknown = self._unknown or (recording if length is None else None)
+        if unknown is not None and self.count:
+            raise FormatError(
+                f"raven counts times over all recordings, got several and the length {unknown.duration!r} of "
+                f'{unknown.name!r}; give meta["durations"] in seconds, or write a file for each'
+            )
+        name = require_one_line(require_name(recording.name), "raven")
+        lines = []
+        for number, event in enumerate(recording.events, start=self._number + 1):
+            if length is not None and event.offset > length + 5e-7:
+                raise FormatError(
+                    f"{name}: got an event until {event.offset} s in a recording of {float(length)} s; "
+                    "give its right length"
+                )
+            begin = self._begun + event.onset
+            moved = Event(begin, max(self._begun + event.offset, begin + 1e-6), event.label)
+            inside, score = times(event, 6)[0], "" if event.score is None else f"{event.score:.4f}"
+            where = (name, PurePath(name).name, inside, require_one_line(event.label, "raven"), score)
+            clock = self._clock(recording, float(inside))
+            cells = (str(number), "Spectrogram 1", "1", *times(moved, 6), *_BAND, *where, *clock)
+            lines.append("\t".join(cells) + "\n")
+        return "".join(lines)
+
+    def passed(self, recording: Recording) -> None:
+        super().passed(recording)
+        length = recording.seconds(_LONGEST)
+        self._begun += float(length or 0)
+        self._number += len(recording.events)
+        self._unknown = recording if length is None else self._unknown
+
+    def _clock(self, recording: Recording, onset: float) -> tuple[str, ...]:
+        """Date and time, where there are such columns."""
+        if not self._timed or recording.begun is None:
+            return ("",) * (2 * self._timed)
+        date, time = moments.clock(recording.begun, onset)
+        return date.replace("-", "/"), time
+
+
+def pieces(meta: Mapping[str, Any]) -> Pieces:
+    """The table, recording by recording, for those who write it as it grows."""
+    return _Table(meta)
+
+
 def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
-    """The table; recordings without events take their time in it and no line; `meta` is left out.
+    """The table; recordings without events take their time in it and no line; `meta` is left out otherwise.
 
     Raises:
         FormatError: a label or name with tabs or line breaks; several recordings without their `durations`, or with
             an event that ends after its recording does.
     """
-    lines = ["\t".join(HEADER)]
-    lengths = _lengths(events_by_file, meta)
-    begun, number = 0.0, 0
-    for filename, events in events_by_file.items():
-        name = require_one_line(require_name(filename), "raven")
-        for event in events:
-            if event.offset > lengths.get(filename, event.offset) + 5e-7:
-                raise FormatError(
-                    f"{filename}: got an event until {event.offset} s in a recording of {lengths[filename]} s; "
-                    "give its right length"
-                )
-            number += 1
-            begin = begun + event.onset
-            moved = Event(begin, max(begun + event.offset, begin + 1e-6), event.label)
-            inside, score = times(event, 6)[0], "" if event.score is None else f"{event.score:.4f}"
-            where = (name, PurePath(name).name, inside, require_one_line(event.label, "raven"), score)
-            lines.append("\t".join((str(number), "Spectrogram 1", "1", *times(moved, 6), *_BAND, *where)))
-        begun += lengths.get(filename, 0.0)
-    return "\n".join(lines) + "\n"
+    return joined(pieces(meta), events_by_file)
 
 
 def loads(text: str, source: str) -> dict[str, list[Event]]:
@@ -114,22 +160,6 @@ def loads(text: str, source: str) -> dict[str, list[Event]]:
     if columns is None:
         raise FormatError(f"{source}:1: got an empty file, expected a header {', '.join(HEADER)}")
     return found or {_stem(source): []}
-
-
-def _lengths(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> dict[str, float]:
-    given = meta.get("durations")
-    known = given if isinstance(given, Mapping) else {}
-    lengths = {}
-    for name in events_by_file:
-        value = known.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LONGEST:
-            lengths[name] = float(value)
-        elif len(events_by_file) > 1:
-            raise FormatError(
-                f"raven counts times over all recordings, got {len(events_by_file)} and the length {value!r} of "
-                f'{name!r}; give meta["durations"] in seconds, or write a file for each'
-            )
-    return lengths
 
 
 def _header(cells: Sequence[str], where: str) -> tuple[list[str], str]:

@@ -23,6 +23,7 @@ from typing import Any
 from peaframe.errors import FormatError
 from peaframe.events import Event
 from peaframe.formats.delimited import require_name
+from peaframe.formats.pieces import Pieces, Recording, joined
 from peaframe.formats.text import EventsByFile, event_of, times
 
 _TYPES = {
@@ -38,26 +39,51 @@ _MISSING = {
 _BYTES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 
 
-def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
-    """The lines, recording by recording; `meta` is left out.
+class _Lines(Pieces):
+    """The lines, recording by recording: with whole names, which become stems at last, where no two are the same."""
 
-    Raises:
-        FormatError: a blank name.
-    """
-    stems = {_stem(require_name(name)) for name in events_by_file}
-    lines = []
-    for name, events in events_by_file.items():
-        cell = _cell(_stem(name) if len(stems) == len(events_by_file) else name)
-        for event in events:
+    spooled = True
+
+    def __init__(self, meta: Mapping[str, Any]) -> None:
+        super().__init__(meta)
+        self._stems: set[str] = set()
+
+    def rows(self, recording: Recording) -> str:
+        cell = _cell(require_name(recording.name))
+        lines = []
+        for event in recording.events:
             onset, offset = times(event, 3)
             lasts = f"{float(offset) - float(onset):.3f}"
             score = _NONE if event.score is None else f"{event.score:.4f}"
             lines.append(
                 f"SPEAKER {cell} 1 {onset} {lasts} {_NONE} {_NONE} {_cell(event.label)} {score} {_NONE}\n"
             )
-        if not events:
-            lines.append(f"SPKR-INFO {cell} 1 {_NONE} {_NONE} {_NONE} unknown {_NONE} {_NONE} {_NONE}\n")
-    return "".join(lines)
+        silent = f"SPKR-INFO {cell} 1 {_NONE} {_NONE} {_NONE} unknown {_NONE} {_NONE} {_NONE}\n"
+        return "".join(lines) or silent
+
+    def passed(self, recording: Recording) -> None:
+        super().passed(recording)
+        self._stems.add(_stem(recording.name))
+
+    def final(self, line: str) -> str:
+        if len(self._stems) < self.count:
+            return line
+        kind, name, rest = line.split(" ", 2)
+        return f"{kind} {_cell(_stem(_text(name)))} {rest}"
+
+
+def pieces(meta: Mapping[str, Any]) -> Pieces:
+    """The lines, recording by recording, for those who write it as it grows."""
+    return _Lines(meta)
+
+
+def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
+    """The lines, recording by recording; `meta` is left out.
+
+    Raises:
+        FormatError: a blank name.
+    """
+    return joined(pieces(meta), events_by_file)
 
 
 def loads(text: str, source: str) -> dict[str, list[Event]]:

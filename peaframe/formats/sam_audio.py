@@ -24,9 +24,33 @@ from peaframe.errors import FormatError
 from peaframe.events import Event
 from peaframe.formats.delimited import require_name
 from peaframe.formats.label_studio import event_from, parsed
+from peaframe.formats.pieces import Pieces, Recording, joined
 from peaframe.formats.text import EventsByFile
 
 _ENTRY = '{"audio": name, "description": query, "anchors": [["+", start, end], ...]}'
+
+
+class _Entries(Pieces):
+    """The list of entries, recording by recording."""
+
+    def rows(self, recording: Recording) -> str:
+        queries: dict[str, list[list[Any]]] = {}
+        for event in sorted(recording.events):
+            queries.setdefault(event.label, []).append(["+", event.onset, event.offset])
+        name = require_name(recording.name)
+        entries = [
+            json.dumps({"audio": name, "description": query, "anchors": anchors}, ensure_ascii=False)
+            for query, anchors in (queries or {"": []}).items()
+        ]
+        return (",\n" if self.count else "[\n") + ",\n".join(entries)
+
+    def tail(self) -> str:
+        return "\n]\n" if self.count else "[]\n"
+
+
+def pieces(meta: Mapping[str, Any]) -> Pieces:
+    """The list of entries, recording by recording, for those who write it as it grows."""
+    return _Entries(meta)
 
 
 def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
@@ -35,15 +59,7 @@ def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
     Raises:
         FormatError: a blank name.
     """
-    entries = []
-    for name, events in events_by_file.items():
-        queries: dict[str, list[list[Any]]] = {}
-        for event in sorted(events):
-            queries.setdefault(event.label, []).append(["+", event.onset, event.offset])
-        for query, anchors in (queries or {"": []}).items():
-            entries.append({"audio": require_name(name), "description": query, "anchors": anchors})
-    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    return f"[\n{lines}\n]\n" if lines else "[]\n"
+    return joined(pieces(meta), events_by_file)
 
 
 def loads(text: str, source: str) -> dict[str, list[Event]]:

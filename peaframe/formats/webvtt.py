@@ -10,6 +10,9 @@
 
 Times have 3 decimals, scores have 4, in the cue's identifier. Cues come in the order of their onsets, as the format
 asks. `&`, `<` and `>` of labels and names are written as `&amp;`, `&lt;` and `&gt;`. One recording, its name in a note.
+Where `meta["recorded"]` says when it was made, so does a second note, which is not read: `NOTE recorded:
+2024-06-01T04:00:00.000+02:00 (guano, Europe/Berlin)`.
+
 Of others' files the lines of a cue become one, tags such as `<v Ann>` and settings of cues are dropped, and styles,
 regions and notes are read over. Source: W3C, WebVTT: The Web Video Text Tracks Format.
 """
@@ -24,26 +27,31 @@ from typing import Any
 
 from peaframe.errors import FormatError
 from peaframe.events import Event
+from peaframe.formats import moments
 from peaframe.formats.delimited import require_name
+from peaframe.formats.pieces import of_all
 from peaframe.formats.text import EventsByFile, event_of, require_one_line, times
 
-_NOTE = "NOTE recording: "
+_NOTE, _RECORDED = "NOTE recording: ", "NOTE recorded: "
 _SCORE = re.compile(r"(?:^|\s)score=(\S+)$")
 _TIME = re.compile(r"(?:(\d{1,9}):)?(\d{1,2}):(\d{1,2})[.,](\d{3})", re.ASCII)
 
 
 def dumps(events_by_file: EventsByFile, meta: Mapping[str, Any]) -> str:
-    """The cues of the one recording; `meta` is left out.
+    """The cues of the one recording; of `meta` only `recorded` counts.
 
     Raises:
-        FormatError: several recordings, or a label or name with tabs or line breaks.
+        FormatError: several recordings, a label or name with tabs or line breaks, or a time in `recorded` that is none.
     """
     if len(events_by_file) > 1:
         raise FormatError(f"webvtt holds one recording, got {len(events_by_file)}; write a file for each")
     blocks = ["WEBVTT\n"]
-    for name, events in events_by_file.items():
-        blocks.append(_NOTE + escaped(require_name(name), "webvtt") + "\n")
-        for number, event in enumerate(in_order(events), start=1):
+    for recording in of_all(events_by_file, meta):
+        blocks.append(_NOTE + escaped(require_name(recording.name), "webvtt") + "\n")
+        if recording.begun is not None:
+            said = moments.sentence(recording.begun)
+            blocks.append(_RECORDED + escaped(said, "webvtt") + "\n")
+        for number, event in enumerate(in_order(recording.events), start=1):
             score = "" if event.score is None else f" score={event.score:.4f}"
             blocks.append(f"{number}{score}\n{timing(event, '.')}\n{escaped(event.label, 'webvtt')}\n")
     return "\n".join(blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -43,6 +43,15 @@ if TYPE_CHECKING:
 
 Options = EventOptions | Mapping[str, EventOptions]
 BLOCK_SECONDS = 10.0  # decoded at a time; two more wait
+_ROWS = 2_000  # of embeddings, scored at a time
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries as a model knows them: `texts` (queries, dim) and what is added to their logits, `biases` (queries,)."""
+
+    texts: torch.Tensor
+    biases: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -183,14 +192,12 @@ class Detector:
     ) -> Scores:
         """The probabilities alone; arguments and errors as in `detect`."""
         words = _checked(queries)
-        texts, biases = self._texts(words), self._texts.biases(words)
+        asked = self.ask(words)
         kept = _load_embeddings(source)
         if kept is not None:
             return self.score_embeddings(kept, words, start=start, end=end)
-        stitcher = Stitcher(len(words), self.overlap_frames)
-        logits, heard = self._listen(
-            source, start, end, progress, stitcher, lambda x: self.model.score(x, texts) + biases
-        )
+        stitcher, use = self.scoring(asked)
+        logits, heard = self._listen(source, start, end, progress, stitcher(), use)
         return Scores(_sigmoid(logits), tuple(words), start or 0.0, seconds_of_samples(heard), self._meta())
 
     def embed(
@@ -238,7 +245,6 @@ class Detector:
                 f"this model is {self.model.name} ({self.model.fingerprint()}); use --model {embeddings.model}"
             )
         words = _checked(queries)
-        texts, biases = self._texts(words), self._texts.biases(words)
         last = embeddings.start + embeddings.duration
         begin, stop = embeddings.start if start is None else start, last if end is None else min(end, last)
         if not embeddings.start <= begin < stop:
@@ -249,13 +255,45 @@ class Detector:
         began = embeddings.start + frame_start_seconds(first)
         seconds = stop - began
         rows = embeddings.values[first : first + frame_count(samples_of_seconds(seconds))]
-        parts = [
-            (self.model.score(torch.from_numpy(part).to(self.device, texts.dtype)[None], texts)[0] + biases)
-            .cpu()
-            .numpy()
-            for part in np.array_split(rows, -(-len(rows) // 10_000))
-        ]
-        return Scores(_sigmoid(np.concatenate(parts)), tuple(words), began, seconds, self._meta())
+        values = self.probabilities(rows, self.ask(words), embedded=True)
+        return Scores(values, tuple(words), began, seconds, self._meta())
+
+    def listener(self) -> Listener:
+        """What hears many recordings, or parts of some, at a time; see `scoring` and `embedding`."""
+        return Listener(self.model, self.window_frames, self.overlap_frames)
+
+    def ask(self, queries: Sequence[str]) -> Asked:
+        """Queries as the model knows them; errors as in `detect`."""
+        words = _checked(queries)
+        return Asked(self._texts(words), self._texts.biases(words))
+
+    def scoring(self, asked: Asked) -> tuple[Callable[[], Stitcher], Use]:
+        """What a `Listener` needs to give logits (frames, queries)."""
+        columns = len(asked.texts)
+        return lambda: Stitcher(columns, self.overlap_frames), lambda x: self._logits(x, asked)
+
+    def embedding(self) -> tuple[Callable[[], Stitcher], Use]:
+        """What a `Listener` needs to give embeddings (frames, dim) in float16."""
+        dim = self.model.embedding_dim
+        return lambda: Stitcher(dim, self.overlap_frames, np.float16), lambda x: x
+
+    @torch.inference_mode()
+    def probabilities(
+        self, rows: NDArray[np.floating[Any]], asked: Asked, embedded: bool
+    ) -> NDArray[np.float32]:
+        """Probabilities (frames, queries) from rows of `embedding`, or from logits of `scoring`."""
+        if not embedded:
+            return _sigmoid(rows.astype(np.float32))
+        values = np.empty(
+            (len(rows), len(asked.texts)), np.float32
+        )  # small pieces kept would hold on to the heap
+        for first in range(0, len(rows), _ROWS):
+            part = torch.tensor(rows[first : first + _ROWS]).to(self.device, asked.texts.dtype)
+            values[first : first + _ROWS] = self._logits(part[None], asked)[0].cpu().numpy()
+        return _sigmoid(values)
+
+    def _logits(self, frames: torch.Tensor, asked: Asked) -> torch.Tensor:
+        return self.model.score(frames, asked.texts) + asked.biases
 
     def _meta(self) -> dict[str, str]:
         return {"model": self.model.name, "peaframe": __version__}
@@ -281,7 +319,7 @@ class Detector:
         total = window_count(expected, *size) if expected else None
         with tqdm(total=total, desc="listen", unit="window", disable=None if progress else True) as bar:
             stretches = [Stretch(blocks, lead)]
-            (heard,) = Listener(self.model, *size).hear(stretches, use, lambda: stitcher, bar.update)
+            (heard,) = self.listener().hear(stretches, use, lambda: stitcher, bar.update)
         if heard.error is not None:
             raise heard.error
         return heard.values[: frame_count(heard.samples)], heard.samples

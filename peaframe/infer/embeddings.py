@@ -18,6 +18,7 @@ from peaframe.version import __version__
 SUFFIX = ".npz"
 _FORMAT = "peaframe-embeddings"
 _VERSION = 1
+_BLOCK_FRAMES = 1 << 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         values: NDArray[Any] = np.asarray(self.values)
-        if values.ndim != 2 or values.dtype != np.float16 or not np.isfinite(values).all():
+        if values.ndim != 2 or values.dtype != np.float16 or not _finite(values):
             raise OptionError(
                 f"got embeddings of shape {values.shape} and type {values.dtype}, "
                 "expected (frames, dim) of finite float16"
@@ -80,6 +81,9 @@ class Embeddings:
     def load(cls, path: str | Path) -> Embeddings:
         """Read what `save` wrote; nothing in the file is ever executed.
 
+        The values are a map of the file, which takes hardly any memory however long the recording is; what is written
+        into them stays in memory. The file may be replaced or deleted meanwhile, but must not be written into.
+
         Raises:
             FormatError: the file is missing, damaged, or holds no embeddings.
         """
@@ -94,4 +98,12 @@ class Embeddings:
                 str(stored["source"]),
             )
 
-        return load_arrays(path, _FORMAT, _VERSION, "an embeddings file", make, "peaframe embed")
+        return load_arrays(
+            path, _FORMAT, _VERSION, "an embeddings file", make, "peaframe embed", mapped=("values",)
+        )
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    """Whether all are numbers, looked at block by block: a day's embeddings are gigabytes."""
+    blocks = (values[first : first + _BLOCK_FRAMES] for first in range(0, len(values), _BLOCK_FRAMES))
+    return all(bool(np.isfinite(block).all()) for block in blocks)

@@ -1,5 +1,10 @@
 """What was heard once can be asked later, without the audio."""
 
+import json
+import subprocess
+import sys
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +105,93 @@ def test_files_that_are_no_embeddings_are_refused(detector, sound, tmp_path, ref
     text.write_text("no archive")
     assert "not an embeddings file" in refusal(FormatError, Embeddings.load, text)
     assert "cannot read an embeddings file" in refusal(FormatError, Embeddings.load, tmp_path / "missing.npz")
+
+
+def heard_long(folder, megabytes, fingerprint="f"):
+    """A file of embeddings of 256 numbers a frame."""
+    frames = megabytes * (1 << 20) // 512
+    values = np.random.default_rng(0).standard_normal((frames, 256), np.float32).astype(np.float16)
+    path = folder / "long.npz"
+    Embeddings(values, "peaframe-mini", fingerprint, 0.0, frames / 25).save(path)
+    return path, values
+
+
+def test_embeddings_are_mapped_and_stay_what_they_are(tmp_path):
+    path, values = heard_long(tmp_path, 3)
+    before = path.read_bytes()
+    loaded = Embeddings.load(path)
+    assert isinstance(loaded.values, np.memmap)
+    np.testing.assert_array_equal(loaded.values, values)
+    loaded.values[0] = 0
+    assert (loaded.values[0] == 0).all()
+    assert path.read_bytes() == before
+    path.unlink()
+    np.testing.assert_array_equal(loaded.values[1:], values[1:])
+
+
+def test_compressed_embeddings_are_loaded(heard, tmp_path):
+    heard.save(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as stored:
+        np.savez_compressed(tmp_path / "b.npz", **stored)
+    loaded = Embeddings.load(tmp_path / "b.npz")
+    assert not isinstance(loaded.values, np.memmap)
+    assert np.array_equal(loaded.values, heard.values)
+    assert (loaded.fingerprint, loaded.duration) == (heard.fingerprint, heard.duration)
+
+
+@pytest.mark.parametrize("place", [0.002, 0.3, 0.6, 0.9, 0.995])
+def test_a_flipped_bit_is_found_though_nothing_is_loaded(tmp_path, refusal, place):
+    path, _ = heard_long(tmp_path, 2)
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 0x04
+    path.write_bytes(data)
+    assert "not an embeddings file, or a damaged one" in refusal(FormatError, Embeddings.load, path)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.999])
+def test_a_cut_file_is_refused(tmp_path, refusal, kept):
+    path, _ = heard_long(tmp_path, 2)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    assert "not an embeddings file, or a damaged one" in refusal(FormatError, Embeddings.load, path)
+
+
+def test_a_length_that_is_not_there_is_refused(tmp_path, refusal):
+    """A header that promises more rows than the file has, with a checksum that fits."""
+    path, values = heard_long(tmp_path, 1)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "more.npz", "w") as changed:
+        for name in whole.namelist():
+            data = whole.read(name)
+            changed.writestr(name, data.replace(b"(%d, 256)" % len(values), b"(%d, 256)" % (len(values) + 1)))
+    assert "a damaged one" in refusal(FormatError, Embeddings.load, tmp_path / "more.npz")
+
+
+def test_mapped_embeddings_score_as_those_in_memory(detector, heard, tmp_path):
+    heard.save(tmp_path / "a.npz")
+    mapped = detector.score_embeddings(Embeddings.load(tmp_path / "a.npz"), QUERIES)
+    assert np.array_equal(mapped.values, detector.score_embeddings(heard, QUERIES).values)
+
+
+@pytest.mark.slow
+def test_hours_are_scored_in_little_memory(detector, tmp_path):
+    """200 MB of embeddings, more than four hours, loaded and scored by a fresh process."""
+    path, values = heard_long(tmp_path, 200, detector.model.fingerprint())
+    code = f"""
+import tracemalloc
+import peaframe
+from peaframe.infer.embeddings import Embeddings
+detector = peaframe.load(device="cpu")
+tracemalloc.start()
+loaded = Embeddings.load({str(path)!r})
+_, loading = tracemalloc.get_traced_memory()
+scores = detector.score_embeddings(loaded, ["dog barking"])
+_, scoring = tracemalloc.get_traced_memory()
+print(loading, scoring, len(scores.values), scores.values[::50_000, 0].tolist())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loading, scoring, frames, rest = done.stdout.split(maxsplit=3)
+    assert int(loading) < 20_000_000
+    assert int(scoring) < 40_000_000
+    assert int(frames) == len(values)
+    assert len(json.loads(rest)) == -(-len(values) // 50_000)
+    assert done.stderr == ""

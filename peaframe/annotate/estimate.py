@@ -1,0 +1,80 @@
+"""What a run will take, from ten seconds of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from peaframe.annotate.engine import Engine
+from peaframe.annotate.journal import Journal, Part
+from peaframe.annotate.units import Windows
+from peaframe.annotate.work import Facts, Orders, Piece, Unit
+from peaframe.clock import FRAME_RATE, frame_start_seconds
+
+TRIAL_SECONDS = 10.0
+BATCH_WINDOWS = 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes:
+        rate: seconds of sound heard in a second, by all workers together; 0 where nothing could be heard.
+        seconds: until all is heard.
+        memory: bytes, of all workers.
+        disk: bytes that stay, of scores and embeddings.
+        disk_meanwhile: bytes on top of those while the longest recording is heard.
+    """
+
+    rate: float
+    seconds: float
+    memory: int
+    disk: int
+    disk_meanwhile: int
+
+
+def estimate(engine: Engine, journal: Journal, orders: Orders, facts: Facts) -> Estimate:
+    """Hear some of what is planned for up to ten seconds and reckon from that; nothing of it is kept."""
+    jobs = engine.jobs
+    rate = _rate(engine, journal, facts.windows, jobs)
+    left = journal.seconds_left()
+    all_seconds = longest = 0.0
+    for file in journal.files():
+        all_seconds, longest = all_seconds + file.seconds, max(longest, file.seconds)
+    scores = 4 * FRAME_RATE * len(orders.queries)
+    embeddings = 2 * FRAME_RATE * facts.dim
+    kept = scores * orders.keep_scores + embeddings * orders.keep_embeddings
+    meanwhile = 2 * (scores + embeddings * orders.keep_embeddings) * longest
+    return Estimate(
+        rate, left / rate if rate else 0.0, facts.memory * jobs, int(kept * all_seconds), int(meanwhile)
+    )
+
+
+def _rate(engine: Engine, journal: Journal, windows: Windows, jobs: int) -> float:
+    """Seconds of sound that all workers hear in a second."""
+    heard = busy = 0.0
+    for result in engine.do(_trials(journal, windows, jobs)):
+        busy += result.spent["hearing"] + result.spent["waiting"]
+        for piece in result.pieces:
+            if piece.error is None and piece.part.stop is not None:
+                heard += frame_start_seconds(piece.part.stop)
+            elif piece.seconds is not None:
+                heard += piece.seconds
+    return jobs * heard / busy if busy else 0.0
+
+
+def _trials(journal: Journal, windows: Windows, jobs: int) -> Iterator[Unit]:
+    """The beginnings of recordings, until the time is up; the first ones are short, for models that are slow."""
+    until = time.perf_counter() + TRIAL_SECONDS
+    for count, (_, parts) in enumerate(journal.pending()):
+        if time.perf_counter() > until:
+            return
+        for file, part in parts[:1]:
+            stop = windows.hop * (1 if count < 2 * jobs else BATCH_WINDOWS)
+            room = (
+                part.stop is not None or file.seconds * FRAME_RATE > stop + 2 * windows.frames + windows.lead
+            )
+            trial = Part(file.id, 0, stop if room else None)
+            yield Unit(0, (Piece(trial, file.path, file.size, file.modified),))
