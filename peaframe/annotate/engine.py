@@ -58,4 +58,4 @@ class Attempt:
         if len(pieces) > 1:
             return [Attempt(Unit(self.unit.number, (piece,))) for piece in pieces], None
         error = f"{pieces[0].path}: ended {TRIES} workers that heard it ({reason}); it may be damaged"
-        return [], UnitResult(self.unit.number, (PieceResult(pieces[0].part, error=error),))
+        return [], UnitResult(self.unit.number, (PieceResult(pieces[0].part, error=error, retry=True),))

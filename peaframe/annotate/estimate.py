@@ -56,7 +56,7 @@ def _rate(engine: Engine, journal: Journal, windows: Windows, jobs: int) -> floa
     """Seconds of sound that all workers hear in a second."""
     heard = busy = 0.0
     for result in engine.do(_trials(journal, windows, jobs)):
-        busy += result.spent["hearing"] + result.spent["waiting"]
+        busy += result.spent.get("hearing", 0.0) + result.spent.get("waiting", 0.0)
         for piece in result.pieces:
             if piece.error is None and piece.part.stop is not None:
                 heard += frame_start_seconds(piece.part.stop)

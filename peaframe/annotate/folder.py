@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from peaframe.annotate.journal import NAME, Part
 from peaframe.errors import FormatError, OptionError
 
 _LEFT_OVER = re.compile(r"\.[0-9a-f]{12}(\..*)?")  # what atomic_path leaves behind where it was killed
+_LONGEST = 255  # bytes of a file's name
 _VIEWS = ("failed.csv", "summary.csv", "report.html", "run.json")
 
 
@@ -48,27 +50,23 @@ class Folder:
         return self.path / NAME
 
     def make(self) -> None:
-        """Make the folder, and remove what a killed run left half-written."""
-        try:
+        """Make the folder; raises FormatError where that cannot be done."""
+        with self._errors():
             self.path.mkdir(parents=True, exist_ok=True)
+
+    def take(self) -> None:
+        """Remove what a killed run left half-written; the folder must be ours alone, so the journal is open."""
+        with self._errors():
             for entry in os.listdir(self.path):
                 if _LEFT_OVER.fullmatch(entry):
                     (self.path / entry).unlink()
             shutil.rmtree(self.path / "work" / "new", ignore_errors=True)
             (self.path / "work" / "new").mkdir(parents=True)
-        except OSError as error:
-            raise FormatError(
-                f"--output {self.path}: cannot be written ({error.strerror}); give another folder"
-            ) from error
 
     def clear(self, names: Iterator[str], keep_embeddings: bool) -> None:
         """Remove all views of a run, and what was kept of these recordings."""
         for name in names:
-            for format in formats.names():
-                self.table(format, name).unlink(missing_ok=True)
-            self.scores(name).unlink(missing_ok=True)
-            if not keep_embeddings:
-                self.embeddings(name).unlink(missing_ok=True)
+            self.drop(name, keep_embeddings)
         for view in (*_VIEWS, *(self.combined(format).name for format in formats.names())):
             (self.path / view).unlink(missing_ok=True)
         for folder in ("clips", "work"):
@@ -76,9 +74,17 @@ class Folder:
         for format in (*formats.names(), "scores", "embeddings"):
             _remove_empty(self.path / format)
 
+    def drop(self, name: str, keep_embeddings: bool = False) -> None:
+        """Remove the tables and all that was kept of one recording."""
+        paths = [self.table(format, name) for format in formats.names()]
+        paths += [self.scores(name), *([] if keep_embeddings else [self.embeddings(name)])]
+        for path in paths:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+
     def table(self, format: str, name: str) -> Path:
         """The table of one recording."""
-        return self._inside(format, name + formats.suffix(format))
+        return self._inside(format, name, formats.suffix(format))
 
     def combined(self, format: str) -> Path:
         """The table of all recordings."""
@@ -88,11 +94,11 @@ class Folder:
 
     def scores(self, name: str) -> Path:
         """The scores of one recording."""
-        return self._inside("scores", f"{name}.npz")
+        return self._inside("scores", name, ".npz")
 
     def embeddings(self, name: str) -> Path:
         """The embeddings of one recording."""
-        return self._inside("embeddings", f"{name}.npz")
+        return self._inside("embeddings", name, ".npz")
 
     @contextmanager
     def new(self, path: Path) -> Iterator[Path]:
@@ -100,7 +106,7 @@ class Folder:
 
         Unlike `atomic_path` it lies apart, where what a killed run left is easily found.
         """
-        temporary = self.path / "work" / "new" / path.name[-100:]
+        temporary = self.path / "work" / "new" / path.name[-50:]  # 200 bytes at most
         try:
             yield temporary
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,14 +140,37 @@ class Folder:
         """Nothing is under way any more."""
         shutil.rmtree(self.path / "work", ignore_errors=True)
 
+    def leave(self) -> None:
+        """Leave it as it was found, with what is under way in it."""
+        with suppress(OSError):
+            (self.path / "work" / "new").rmdir()
+            (self.path / "work").rmdir()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FormatError(
+                f"--output {self.path}: cannot be written ({error.strerror}); give another folder"
+            ) from error
+
     def _part(self, kind: str, part: Part) -> Path:
         return self.path / "work" / kind / str(part.file) / f"{part.first}.npy"
 
-    def _inside(self, folder: str, name: str) -> Path:
+    def _inside(self, folder: str, name: str, suffix: str) -> Path:
         parts = PurePosixPath(name).parts
         if not parts or any(part in ("..", "/") for part in parts):
             raise FormatError(f"{name!r} is no name of a recording below a folder; rename it")
-        return self.path.joinpath(folder, *parts)
+        return self.path.joinpath(folder, *parts[:-1], _short(parts[-1], suffix))
+
+
+def _short(name: str, suffix: str) -> str:
+    """A name with a suffix; one that would be too long for a disk ends with `~` and a hash of it instead."""
+    if len(os.fsencode(name + suffix)) <= _LONGEST:
+        return name + suffix
+    mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:12] + suffix
+    return name.encode()[: _LONGEST - len(mark.encode())].decode("utf-8", "ignore") + mark
 
 
 def _remove_empty(folder: Path) -> None:

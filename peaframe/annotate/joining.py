@@ -7,7 +7,7 @@ is there; then its events are found one query at a time, so that never more than
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,10 @@ class Joiner:
             for piece in result.pieces:
                 self._enter(result.number, piece, files[piece.part.file])
 
-    def join(self) -> int:
-        """Finish recordings whose parts are all there; returns how many have to be heard again."""
+    def join(self, among: Iterable[int] | None = None) -> int:
+        """Finish recordings, all or some, whose parts are all there; returns how many have to be heard again."""
         lost = 0
-        for file in self._journal.to_join():
+        for file in self._journal.to_join(among):
             if self._there(file):
                 self._join(file)
                 continue
@@ -54,9 +54,14 @@ class Joiner:
             lost += 1
         return lost
 
+    def _embeds(self, file: File) -> bool:
+        """Whether embeddings are to be kept that are not there yet."""
+        there = file.embedded and self._folder.embeddings(file.name).is_file()
+        return self._orders.keep_embeddings and not there
+
     def _there(self, file: File) -> bool:
         """Whether all that is to be joined lies on the disk; somebody may have tidied up."""
-        kinds = ["scores", *(["embeddings"] if self._orders.keep_embeddings and not file.embedded else [])]
+        kinds = ["scores", *(["embeddings"] if self._embeds(file) else [])]
         try:
             for part, _ in self._journal.parts(file.id):
                 for kind in kinds:
@@ -76,7 +81,7 @@ class Joiner:
         assert piece.seconds is not None
         if self._orders.keep_scores and piece.scores is not None:
             self._save_scores(file, piece.scores.T, piece.seconds)
-        if piece.embeddings is not None and not file.embedded:
+        if piece.embeddings is not None and self._embeds(file):
             self._save_embeddings(file, piece.embeddings, piece.seconds)
 
     def _enter(self, unit: int, piece: PieceResult, file: File) -> None:
@@ -101,7 +106,7 @@ class Joiner:
             events += events_of(curve, query, self._orders, file.seconds)
         if self._orders.keep_scores:
             self._write(parts, "scores", lambda rows: self._save_scores(file, rows, file.seconds))
-        if self._orders.keep_embeddings and not file.embedded:
+        if self._embeds(file):
             self._write(parts, "embeddings", lambda rows: self._save_embeddings(file, rows, file.seconds))
         with self._journal.transaction():
             self._journal.file_done(file.id, file.seconds, sorted(events))

@@ -173,8 +173,12 @@ class Journal:
         return None if row is None else _file(row)
 
     def seen(self, id: int, path: str, turn: int) -> None:
-        """The recording is still there, and as it was."""
-        self._do("UPDATE files SET seen = ?, path = ? WHERE id = ?", turn, path, id)
+        """The recording is still there, and as it was; some tables hold its path."""
+        row = self._one("SELECT path FROM files WHERE id = ?", id)
+        if row != (path,):
+            self._changed()
+            self._do("UPDATE files SET path = ?, tables = '' WHERE id = ?", path, id)
+        self._do("UPDATE files SET seen = ? WHERE id = ?", turn, id)
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Plan a recording anew (columns of `files`); what was known under its name is forgotten."""
@@ -189,6 +193,7 @@ class Journal:
 
     def plan_again(self, id: int, turn: int) -> None:
         """A recording that failed is to be heard once more."""
+        self._changed()
         self._do("DELETE FROM parts WHERE file = ?", id)
         self._do("UPDATE files SET state = ?, reason = NULL, seen = ? WHERE id = ?", PLANNED, turn, id)
 
@@ -198,9 +203,18 @@ class Journal:
         self._do("UPDATE files SET recorded = ?, tables = '' WHERE id = ?", recorded, id)
 
     def lose_unseen(self, turn: int, reason: str) -> int:
-        """Recordings that were planned and are gone have failed; how many that were done are gone, too."""
+        """Recordings that were planned and are gone have failed; how many that were done are gone, too.
+
+        Those whose embeddings are kept need not be there.
+        """
+        lost = "seen < ? AND state = ? AND embedded = 0"
+        if self._one(f"SELECT 1 FROM files WHERE {lost} LIMIT 1", turn, PLANNED) is not None:
+            self._changed()
         self._do(
-            "UPDATE files SET state = ?, reason = ?, retry = 1 WHERE seen < ? AND state = ?",
+            f"UPDATE parts SET done = 1 WHERE file IN (SELECT id FROM files WHERE {lost})", turn, PLANNED
+        )
+        self._do(
+            f"UPDATE files SET state = ?, reason = ?, retry = 1 WHERE {lost}",
             *(FAILED, reason, turn, PLANNED),
         )
         row = self._one("SELECT count(*) FROM files WHERE seen < ? AND state = ?", turn, DONE)
@@ -257,13 +271,16 @@ class Journal:
         """The parts of a recording are to be heard once more."""
         self._do("UPDATE parts SET done = 0 WHERE file = ?", file)
 
-    def to_join(self) -> list[File]:
-        """Recordings whose parts are all done and which are not."""
+    def to_join(self, among: Iterable[int] | None = None) -> list[File]:
+        """Recordings whose parts are all done and which are not; of all, which takes a look at each, or of some."""
         condition = (
             f"state = '{PLANNED}' AND EXISTS (SELECT 1 FROM parts WHERE file = files.id) "
             "AND NOT EXISTS (SELECT 1 FROM parts WHERE file = files.id AND done = 0)"
         )
-        return list(self._files(condition))
+        if among is None:
+            return list(self._files(condition))
+        statement = f"SELECT {_FILE} FROM files WHERE id = ? AND {condition}"
+        return [_file(row) for id in among for row in self._all(statement, id)]
 
     def file_done(self, id: int, seconds: float, events: Iterable[tuple[float, float, int, float]]) -> None:
         """A recording was heard to its end; events are (onset, offset, number of the query, score), in order."""
@@ -410,7 +427,7 @@ class Journal:
                     f"{self.path}: cannot be written ({error}); make room, then give the same command again"
                 ) from error
             raise FormatError(
-                f"{self.path}: is damaged ({error}); begin again with --overwrite or another --output"
+                f"{self.path}: is damaged ({error}); begin again with another --output"
             ) from error
 
 

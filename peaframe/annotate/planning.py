@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from peaframe.annotate import remote
-from peaframe.annotate.journal import FAILED, PLANNED, File, Journal
+from peaframe.annotate.journal import DONE, FAILED, PLANNED, File, Journal
 from peaframe.annotate.sources import fingerprint
 from peaframe.annotate.times import plain_time
 from peaframe.annotate.units import Windows, pack
@@ -60,7 +60,7 @@ def plan(
             looks = pool.map(partial(_look, times=times, new_times=new_times), some, known)
             with journal.transaction():
                 for (_, path), old, values in zip(some, known, looks, strict=True):
-                    _enter(journal, turn, path, old, values)
+                    _enter(journal, turn, _text(path), old, values)
             looked(len(some))
     with journal.transaction():
         gone = journal.lose_unseen(turn, _VANISHED)
@@ -86,14 +86,16 @@ def _look(recording: tuple[str, str], known: File | None, times: Times, new_time
             return {"recorded": _recorded(path, times)}
         values: dict[str, Any] = {"size": now.size, "modified": now.mtime_ns, "head": now.head}
     except AudioError as error:
+        if known is not None and known.state == DONE:
+            return {}  # what was found in it stays
         return _failed(name, path, str(error), retry=True)
     problem = next((what for what in ("\n", "\r", "\t", "\0") if what in name), None)
-    if _text(name) != name:
-        return _failed(name, path, f"{name!r}: its name is not valid Unicode; rename it", retry=False)
     if problem is not None:
-        return _failed(
-            name, path, f"{name!r}: has {problem!r} in its name, which tables cannot hold; rename it", False
-        )
+        reason = f"{name!r}: has {problem!r} in its name, which tables cannot hold; rename it"
+        return {**_failed(name, path, reason, retry=False), **values}
+    if _text(path) != path:
+        what = "its name is" if _text(name) != name else "a folder it lies in has a name that is"
+        return {**_failed(name, path, f"{name!r}: {what} not valid Unicode; rename it", False), **values}
     try:
         info = remote.probe(path)
         values |= {"seconds": info.duration, "recorded": _recorded(path, times)}

@@ -35,6 +35,7 @@ from peaframe.queries import QueryFile
 from peaframe.version import __version__
 
 _TABLES_EVERY_SECONDS = 30.0
+_TOLD_EVERY_SECONDS = 2.0
 Options = EventOptions | Mapping[str, EventOptions]
 
 
@@ -141,6 +142,7 @@ def annotate(job: Job, engine: Engine, progress: Progress | None = None) -> Outc
             folder = Folder(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peaframe-"))))
         folder.make()
         journal = stack.enter_context(Journal(folder.journal))
+        folder.take()
         facts = engine.facts()
         orders = _orders(job, facts)
         settings = _settings(orders, facts)
@@ -150,7 +152,9 @@ def annotate(job: Job, engine: Engine, progress: Progress | None = None) -> Outc
         if job.dry_run or run.long():
             run.begin()
             run.estimate()
-        if not job.dry_run:
+        if job.dry_run:
+            folder.leave()
+        else:
             run.hear()
             run.show()
         return run.outcome
@@ -186,7 +190,7 @@ class _Run:
         counts = journal.counts()
         done, failed, planned = (counts.get(state, (0, 0.0)) for state in (DONE, FAILED, PLANNED))
         self.outcome.gone = gone
-        text = f"{planned[0]} recordings to hear ({hours(journal.seconds_left())})"
+        text = f"{planned[0]} recording{'s' * (planned[0] != 1)} to hear ({hours(journal.seconds_left())})"
         if done[0]:
             text += f", {done[0]} done before ({hours(done[1])})"
         if failed[0]:
@@ -230,29 +234,37 @@ class _Run:
         """Hear everything that is not done."""
         journal, told = self._journal, self._told
         joiner = Joiner(journal, self._folder, self._orders, self._facts)
-        began = written = time.perf_counter()
+        began = written = said = time.perf_counter()
         writing = 0.0
         left = journal.seconds_left()
         total = left + journal.counts().get(DONE, (0, 0.0))[1]
         told.start("hear", total / 3600, (total - left) / 3600)
         files: dict[int, dict[int, File]] = {}
+
+        def tell() -> None:
+            nonlocal left
+            now = journal.seconds_left()
+            self.outcome.heard_seconds += left - now
+            told.advance((left - now) / 3600, events=journal.count_events())
+            left = now
+
         while joiner.join() or next(journal.pending(), None) is not None:
             self.begin()
             for result in self._engine.do(self._units(files)):
                 before = time.perf_counter()
                 joiner.take(result, files[result.number])
-                joiner.join()
+                joiner.join({piece.part.file for piece in result.pieces})
                 for name, seconds in result.spent.items():
                     self.outcome.spent[name] = self.outcome.spent.get(name, 0.0) + seconds
-                now = journal.seconds_left()
-                self.outcome.heard_seconds += left - now
-                told.advance((left - now) / 3600, events=journal.count_events())
-                left = now
+                if before - said > _TOLD_EVERY_SECONDS:  # counting takes a look at the whole journal
+                    tell()
+                    said = time.perf_counter()
                 if before - written > _TABLES_EVERY_SECONDS:
                     self._write_each()
                     written = time.perf_counter()
                 writing += time.perf_counter() - before
             files.clear()
+        tell()
         told.stop(events=journal.count_events())
         self.outcome.wall_seconds = time.perf_counter() - began
         self.outcome.spent["writing"] = writing
@@ -262,12 +274,14 @@ class _Run:
         counts = self._journal.counts()
         self.outcome.recordings, self.outcome.seconds = counts.get(DONE, (0, 0.0))
         self.outcome.failed = counts.get(FAILED, (0, 0.0))[0]
-        self.outcome.events = self._journal.count_events()
         self._write_each()
-        with atomic_path(self._folder.path / "run.json") as temporary:
-            temporary.write_text(
-                json.dumps(self._settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
+        for name, _ in self._journal.failures():  # it may have been better before it changed
+            self._folder.drop(name)
+        own = self._folder.path / "run.json"
+        text = json.dumps(self._settings, indent=1, ensure_ascii=False) + "\n"
+        if not own.is_file() or own.read_text(encoding="utf-8") != text:
+            with atomic_path(own) as temporary:
+                temporary.write_text(text, encoding="utf-8")
         summaries, remarks = write_views(
             self._journal,
             self._folder,
@@ -278,6 +292,7 @@ class _Run:
             clips=self._job.clips,
         )
         self.outcome.summaries = summaries
+        self.outcome.events = sum(summary.events for summary in summaries)
         self.outcome.remarks += remarks
         self._folder.tidy()
 
@@ -396,7 +411,7 @@ def _settle(job: Job, journal: Journal, folder: Folder, settings: dict[str, Any]
         if job.dry_run:
             raise OptionError("--dry-run changes nothing, --overwrite begins anew; give one of them")
         folder.clear((file.name for file in journal.files()), keep)
-        folder.make()
+        folder.take()
         journal.reset(keep)
     with journal.transaction():
         journal.set_note("settings", settings)

@@ -253,14 +253,14 @@ class Worker:
                 seconds = frame_start_seconds(begin) + seconds_of_samples(heard.samples)
                 stop = frame_count(samples_of_seconds(seconds))
             rows = heard.values[part.first - begin : stop - begin]
-            yield i, self._result(part, rows, seconds)
+            yield i, self._result(part, rows, seconds, keep)
 
-    def _result(self, part: Part, rows: NDArray[Any], seconds: float | None) -> PieceResult:
-        """Scores, events or embeddings of the frames of a part, from embeddings or logits (frames, columns)."""
+    def _result(self, part: Part, rows: NDArray[Any], seconds: float | None, embedded: bool) -> PieceResult:
+        """Scores, events or embeddings of the frames of a part, from embeddings or else logits (frames, columns)."""
         orders = self._orders
         assert orders is not None
         embeddings = rows if orders.keep_embeddings else None
-        scores = self._detector.probabilities(rows, self._asked, orders.keep_embeddings)
+        scores = self._detector.probabilities(rows, self._asked, embedded)
         if orders.calibration is not None:
             length = frame_start_seconds(len(scores))
             scores = orders.calibration.apply(Scores(scores, orders.queries, 0.0, length)).values
@@ -284,7 +284,7 @@ class Worker:
         except (FormatError, OptionError) as error:
             return PieceResult(piece.part, error=f"its embeddings cannot be used: {error}", retry=True)
         rows = np.asarray(stored.values[piece.part.first : piece.part.stop])
-        return self._result(piece.part, rows, stored.duration if piece.part.stop is None else None)
+        return self._result(piece.part, rows, stored.duration if piece.part.stop is None else None, True)
 
     def _blocks(self, piece: Piece, first: int, stop: int | None) -> Iterator[NDArray[np.float32]]:
         """Samples of frames [first, stop) of a recording; it must be the one that was planned, to the end."""
