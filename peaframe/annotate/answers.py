@@ -1,10 +1,9 @@
-"""A worker in a process far away, and what it answers: bytes of (kind, value), and what they mean to the run."""
+"""A worker in a process far away, and what it answers: (kind, value), and what that means to the run."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import socket
 import traceback
 from collections.abc import Callable
@@ -20,10 +19,7 @@ Answer = tuple[str, Any]
 
 
 class Actor:
-    """A worker that is asked one thing after the other, and raises nothing: `error` and `bug` are answers, too.
-
-    Answers are bytes: what is read from them is the reader's own memory, and holds nothing of whatever brought them.
-    """
+    """A worker that is asked one thing after the other, and raises nothing: `error` and `bug` are answers, too."""
 
     def __init__(self, machine: Machine, folder: str) -> None:
         """Load nothing yet; relative paths mean what they mean in `folder`, where there is one."""
@@ -31,11 +27,11 @@ class Actor:
             os.chdir(folder)
         self._machine = machine
 
-    def hello(self) -> bytes:
+    def hello(self) -> Answer:
         """Say that this process lives: `hello` with the host's name and peaframe's version."""
-        return pickle.dumps((HELLO, (socket.gethostname(), __version__)))
+        return HELLO, (socket.gethostname(), __version__)
 
-    def load(self) -> bytes:
+    def load(self) -> Answer:
         """Load the model: `facts` with the host's name and `Facts`."""
 
         def load() -> Answer:
@@ -44,7 +40,7 @@ class Actor:
 
         return _answered(load)
 
-    def begin(self, orders: Orders) -> bytes:
+    def begin(self, orders: Orders) -> Answer:
         """Learn what to listen for: `begun`."""
 
         def begin() -> Answer:
@@ -53,7 +49,7 @@ class Actor:
 
         return _answered(begin)
 
-    def do(self, unit: Unit) -> bytes:
+    def do(self, unit: Unit) -> Answer:
         """Hear a unit: `done` with its result, or `failed` with a reason that may lie in this worker alone."""
 
         def do() -> Answer:
@@ -78,10 +74,10 @@ def raised(name: str, message: str) -> PeaframeError:
     return error
 
 
-def _answered(act: Callable[[], Answer]) -> bytes:
+def _answered(act: Callable[[], Answer]) -> Answer:
     try:
-        return pickle.dumps(act(), protocol=pickle.HIGHEST_PROTOCOL)
+        return act()
     except PeaframeError as error:
-        return pickle.dumps((ERROR, (type(error).__name__, str(error))))
+        return ERROR, (type(error).__name__, str(error))
     except BaseException:
-        return pickle.dumps((BUG, traceback.format_exc()))
+        return BUG, traceback.format_exc()

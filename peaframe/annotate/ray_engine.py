@@ -1,35 +1,34 @@
 """Workers that are actors of a Ray cluster, or of a Ray of this machine's own.
 
-Each actor has one model, loaded once, and one processor; or one GPU and one processor. It needs the recordings under the
-paths or URLs they have here, the model, and the same peaframe; what it found comes back to this process, the only one
-that writes. Every actor holds two units at most, so that neither this process nor the object store grows with the run.
+Each actor has one model, loaded once, and one processor, or one GPU and one processor. It needs the recordings under
+the paths or URLs they have here, the model, and the same peaframe; what it found comes back to this process, the only
+one that writes. Every actor holds two units at most, so neither this process nor the object store grows with the run.
 
-An actor that dies, or is lost with its node, is replaced: by one elsewhere, or on a node that comes later. What it was at
-counts as lost (`Attempt.lost`), what waited for it is given to another. Ray itself tries nothing again.
+An actor that dies, or is lost with its node, is replaced: by one elsewhere, or on a node that comes later. What it was
+at counts as lost (`Attempt.lost`), what waited for it is given to another. Ray itself tries nothing again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import math
 import os
-import pickle
 import socket
 import subprocess
 import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from peaframe.annotate.answers import BUG, DONE, ERROR, FAILED, Answer, answer, error_answer, raised
+from peaframe.annotate.answers import BEGUN, BUG, DONE, ERROR, FACTS, FAILED, HELLO, Actor, raised
 from peaframe.annotate.engine import Attempt
 from peaframe.annotate.local import processors
-from peaframe.annotate.work import Facts, Machine, Orders, Unit, UnitResult, Worker
-from peaframe.errors import MissingExtraError, ModelError, OptionError, PeaframeError
+from peaframe.annotate.work import Facts, Machine, Orders, Unit, UnitResult
+from peaframe.errors import MissingExtraError, ModelError, OptionError
 from peaframe.version import __version__
 
 _AHEAD = 2  # units an actor holds: the one it hears and the next
@@ -58,34 +57,6 @@ class _Hand:
     placed: bool = False
     ready: bool = False
     holds: deque[_Task] = field(default_factory=deque)
-
-
-class _Actor:
-    """A worker in the cluster; answers are bytes, which Ray copies, so that nothing read from them holds its memory."""
-
-    def __init__(self, machine: Machine, folder: str) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # relative paths mean what they mean to the run, if they mean anything
-            os.chdir(folder)
-        self._machine = machine
-
-    def hello(self) -> bytes:
-        """Say that there is room, before anything is loaded."""
-        return pickle.dumps(("hello", (socket.gethostname(), __version__)))
-
-    def load(self) -> bytes:
-        return _answered(self._load)
-
-    def begin(self, orders: Orders) -> bytes:
-        return _answered(lambda: ("begun", self._worker.begin(orders)))
-
-    def do(self, unit: Unit) -> bytes:
-        return _answered(lambda: answer(self._worker, unit))
-
-    def _load(self) -> Answer:
-        self._worker = Worker(self._machine)
-        return "facts", (socket.gethostname(), self._worker.facts())
 
 
 class RayEngine:
@@ -124,14 +95,15 @@ class RayEngine:
 
     def facts(self) -> Facts:
         """See `Engine`; connects, and starts the first worker."""
-        if self._facts is None:
-            self._connect()
-            self._start()
-            while self._facts is None:
-                for _ in self._step(deque()):
-                    pass
-            self._count = self._asked or max(1, self._room())
-        return self._facts
+        if self._facts is not None:
+            return self._facts
+        self._connect()
+        self._start()
+        while (facts := self._said()) is None:
+            for _ in self._step(deque()):
+                pass
+        self._count = self._asked or max(1, self._room())
+        return facts
 
     def begin(self, orders: Orders) -> None:
         """See `Engine`; starts all other workers."""
@@ -171,6 +143,9 @@ class RayEngine:
             self._ray._private.worker.print_to_stdstream = self._print
             self._print = None
 
+    def _said(self) -> Facts | None:
+        return self._facts
+
     # -- the cluster
 
     def _connect(self) -> None:
@@ -185,7 +160,7 @@ class RayEngine:
                 self._ours = True
             elif self._address is not None:
                 raise OptionError(
-                    f"--ray-address {self._address}: this process is connected to a Ray already; leave it out to use that"
+                    f"--ray-address {self._address}: this process has a Ray already; leave it out to use that"
                 )
         finally:
             for name, value in before.items():
@@ -252,9 +227,9 @@ class RayEngine:
         options = {
             "num_cpus": needs["CPU"],
             "num_gpus": needs.get("GPU", 0),
-            "memory": needs.get("memory", 0),
+            "memory": needs.get("memory"),
         }
-        kind = self._ray.remote(max_restarts=0, max_task_retries=0, **options)(_Actor)
+        kind = self._ray.remote(max_restarts=0, max_task_retries=0, **options)(Actor)
         actor = kind.remote(self._machine, os.getcwd())
         hand = _Hand(actor)
         hand.holds += [_Task(actor.hello.remote()), _Task(actor.load.remote())]
@@ -304,16 +279,14 @@ class RayEngine:
         task = hand.holds[0]
         errors = self._ray.exceptions
         try:
-            kind, value = pickle.loads(self._ray.get(task.ref))
+            kind, value = copy.deepcopy(self._ray.get(task.ref))  # Ray's arrays hold on to its store
         except errors.RayTaskError as error:
             raise RuntimeError(f"a worker failed:\n{error}") from error
-        except (
-            errors.ObjectLostError
-        ):  # it was done, and its result lost with the node; what came next was not
-            hand.holds.popleft()
-            waiting.extendleft([task.attempt] if task.attempt else [])
-            return None
         except errors.RayError as error:
+            if isinstance(error, errors.ObjectLostError) and task.attempt is not None:
+                waiting.appendleft(task.attempt)  # it was done, and its result lost with the node
+                hand.holds.popleft()
+                return None
             return self._replace(hand, error, waiting)
         hand.holds.popleft()
         if kind == ERROR:
@@ -351,7 +324,8 @@ class RayEngine:
         waiting.extendleft(reversed([attempt for attempt in rest if attempt is not None]))
         if first is None:
             return None
-        reason = "want of memory" if "OutOfMemory" in type(error).__name__ else "or their nodes were lost"
+        memory = "OutOfMemory" in type(error).__name__
+        reason = "out of memory" if memory else "killed, or lost with its node"
         return _lost(first, reason, waiting)
 
     def _check_version(self, host: str, version: str) -> None:
@@ -364,11 +338,11 @@ class RayEngine:
         """All must give the same numbers."""
         if self._facts is None:
             self._facts = facts
-        for name in ("model", "fingerprint", "products", "device", "windows"):
+        for name in (each.name for each in fields(Facts) if each.name not in ("devices", "memory")):
             got, expected = getattr(facts, name), getattr(self._facts, name)
             if got != expected:
                 raise ModelError(
-                    f"{host}: its workers have {name} {got}, others {expected}, so results would hang on who heard what; "
+                    f"{host}: its workers have {name} {got}, others {expected}, so results would differ; "
                     "use nodes of one kind, with one model"
                 )
 
@@ -378,8 +352,8 @@ class RayEngine:
 
         free, total = self._ray.available_resources(), self._ray.cluster_resources()
         return ModelError(
-            f"Ray found no room for a worker in {_PATIENCE_SECONDS:.0f} s: it needs {text(self._needs())}; the cluster has "
-            f"{text(total)}, of which {text(free)} are free; add nodes, or give another --device"
+            f"Ray found no room for a worker in {_PATIENCE_SECONDS:.0f} s: it needs {text(self._needs())}; there are "
+            f"{text(total)}, free of them {text(free)}; add nodes, or give another --device"
         )
 
 
@@ -408,18 +382,9 @@ def _knock(address: str) -> None:
         reason = f"no answer in {_ANSWER_SECONDS:.0f} s"
     if reason is not None:
         raise OptionError(
-            f"--ray-address {address}: no Ray cluster can be used there ({reason}); start one with `ray start --head`, or "
-            "leave the option out for a Ray of this machine's own"
+            f"--ray-address {address}: no Ray cluster can be used there ({reason}); start one with `ray start --head`, "
+            "or leave the option out for a Ray of this machine's own"
         )
-
-
-def _answered(act: Callable[[], Answer]) -> bytes:
-    try:
-        return pickle.dumps(act(), protocol=pickle.HIGHEST_PROTOCOL)
-    except PeaframeError as error:
-        return pickle.dumps(error_answer(error))
-    except BaseException:
-        return pickle.dumps((BUG, traceback.format_exc()))
 
 
 def _lost(attempt: Attempt, reason: str, waiting: deque[Attempt]) -> UnitResult | None:
