@@ -1,15 +1,14 @@
 """What the tests of a run share: a worker with the built-in model, a small archive, and a run of it."""
 
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `runs`
+from peaframe.annotate.work import Machine, Worker
 
-from runs import go, write  # noqa: E402
-
-from peaframe.annotate.work import Machine, Worker  # noqa: E402
+runs = runpy.run_path(str(Path(__file__).parent / "runs.py"))
+go, write = runs["go"], runs["write"]
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def demo(seconds, rate=RATE, begin=0.0):
     """The demo, tiled, of any length and rate, from any second of it."""
     sound, own = soundfile.read(DEMO, dtype="float32")
     first, count = round(begin * own), round(seconds * own)
-    tiled = np.take(sound, range(first, first + count), mode="wrap") if count else sound[:0]
+    tiled = np.tile(sound, (first + count) // len(sound) + 1)[first : first + count]
     if rate == own:
         return tiled
     at = np.arange(round(seconds * rate)) * own / rate
@@ -33,7 +33,9 @@ def demo(seconds, rate=RATE, begin=0.0):
 def write(path, seconds, rate=RATE, begin=0.0, channels=1):
     path.parent.mkdir(parents=True, exist_ok=True)
     sound = demo(seconds, rate, begin)
-    soundfile.write(path, np.stack([sound] * channels, axis=1), rate)
+    with soundfile.SoundFile(path, "w", rate, channels) as file:
+        for at in range(0, len(sound), rate):  # libsndfile dies of a long write of Vorbis
+            file.write(np.stack([sound[at : at + rate]] * channels, axis=1))
     return path
 
 
@@ -71,7 +73,7 @@ class Here:
         return list(dict.fromkeys(Path(piece.path).name for unit in self.units for piece in unit.pieces))
 
 
-class Stopped(Exception):
+class StopError(Exception):
     """What stops a run between two units."""
 
 
@@ -82,7 +84,7 @@ def stopper(after):
     def stop(unit):
         left[0] -= 1
         if left[0] <= 0:
-            raise Stopped
+            raise StopError
 
     return stop
 
