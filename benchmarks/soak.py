@@ -213,9 +213,10 @@ def lost_node(sounds: Path, out: Path, lost_after: int) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
+    from peaframe.annotate.job import Job
     from peaframe.annotate.planning import Times
     from peaframe.annotate.ray_engine import RayEngine
-    from peaframe.annotate.run import Job, annotate
+    from peaframe.annotate.run import annotate
     from peaframe.annotate.work import Machine, Unit, UnitResult
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

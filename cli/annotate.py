@@ -19,7 +19,7 @@ from peaframe.events import EventOptions
 from peaframe.queries import QueryFile
 
 if TYPE_CHECKING:
-    from peaframe.annotate.run import Outcome
+    from peaframe.annotate.job import Outcome
     from peaframe.annotate.work import Facts
 
 HELP = "annotate folders of recordings of any size; go on where it was stopped"
@@ -118,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--overwrite", action="store_true", help="begin anew, whatever is there")
     run.add_argument("--dry-run", action="store_true", help="plan, say what it will take, and stop")
     run.add_argument("--progress", choices=("auto", "bar", "json", "none"), default="auto")
-    run.add_argument("--json", action="store_true", help="say at the end what was found, as JSON")
+    run.add_argument("--json", action="store_true", help="say at the end what was found, or planned, as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -134,9 +134,10 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(f"--jobs: got {args.jobs}, expected 1 or more")
     if args.ray_address is not None and args.engine != "ray":
         raise OptionError("--ray-address needs --engine ray; give both")
+    from peaframe.annotate.job import Job
     from peaframe.annotate.planning import Times
     from peaframe.annotate.progress import Progress
-    from peaframe.annotate.run import Job, annotate
+    from peaframe.annotate.run import annotate
     from peaframe.annotate.work import Machine
 
     job = Job(
@@ -165,7 +166,11 @@ def run(args: argparse.Namespace) -> int:
         facts, jobs = engine.facts(), engine.jobs
     finally:
         engine.close()
-    return 0 if args.dry_run else _say(args, outcome, facts, jobs)
+    if args.dry_run:
+        if args.json:
+            print_text(json.dumps(dataclasses.asdict(outcome), ensure_ascii=False) + "\n")
+        return 0
+    return _say(args, outcome, facts, jobs)
 
 
 def _engine(args: argparse.Namespace, machine: Any) -> Any:
@@ -224,7 +229,7 @@ def _options(
 
 def _say(args: argparse.Namespace, outcome: Outcome, facts: Facts, jobs: int) -> int:
     """The summary on standard output, the rest on standard error."""
-    from peaframe.annotate.run import clock, hours
+    from peaframe.annotate.amounts import clock, hours
     from peaframe.annotate.summary import summary_table
 
     if args.json:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from peaframe.annotate.engine import Engine
-from peaframe.annotate.journal import Journal, Part
+from peaframe.annotate.journal import Journal
+from peaframe.annotate.records import Part
 from peaframe.annotate.units import Windows
 from peaframe.annotate.work import Facts, Orders, Piece, Unit
 from peaframe.clock import FRAME_RATE, frame_start_seconds

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peaframe import formats
-from peaframe.annotate.journal import NAME, Part
+from peaframe.annotate.journal import NAME
+from peaframe.annotate.records import Part
 from peaframe.errors import FormatError, OptionError
 
 _LEFT_OVER = re.compile(r"\.[0-9a-f]{12}(\..*)?")  # what atomic_path leaves behind where it was killed
@@ -162,7 +163,9 @@ class Folder:
         parts = PurePosixPath(name).parts
         if not parts or any(part in ("..", "/") for part in parts):
             raise FormatError(f"{name!r} is no name of a recording below a folder; rename it")
-        return self.path.joinpath(folder, *parts[:-1], _short(parts[-1], suffix))
+        # beside a.wav there may be a folder a.wav.csv, which would stand where the table of a.wav belongs
+        above = [f"{part}~" if part.endswith(suffix) else part for part in parts[:-1]]
+        return self.path.joinpath(folder, *above, _short(parts[-1], suffix))
 
 
 def _short(name: str, suffix: str) -> str:

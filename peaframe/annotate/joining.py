@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peaframe.annotate.folder import Folder
-from peaframe.annotate.journal import File, Journal, Part
+from peaframe.annotate.journal import Journal
+from peaframe.annotate.records import File, Part
 from peaframe.annotate.work import Facts, Orders, PieceResult, PlainEvent, UnitResult, events_of
 from peaframe.infer.embeddings import Embeddings
 from peaframe.scores import Scores

@@ -17,11 +17,11 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peaframe.annotate.annotated import Annotated
+from peaframe.annotate.records import COLUMNS, DONE, FAILED, PLANNED, File, Part, file_of
 from peaframe.annotate.times import time_of
 from peaframe.errors import FormatError, OptionError
 from peaframe.events import Event
@@ -47,53 +47,6 @@ CREATE INDEX parts_by_file ON parts (file, first);
 CREATE INDEX parts_to_do ON parts (unit) WHERE done = 0;
 CREATE INDEX events_by_file ON events (file, id);
 """
-_FILE = "id, name, path, size, modified, head, seconds, state, embedded, retry, recorded"
-PLANNED, DONE, FAILED = "planned", "done", "failed"
-
-
-@dataclass(frozen=True)
-class File:
-    """A recording of the run.
-
-    Attributes:
-        id: Its number in the journal.
-        name: Its path below the run's base folder.
-        path: Where it can be opened.
-        size: Bytes, None where it could not be looked at.
-        modified: Its modification time in nanoseconds.
-        head: A hash of its first bytes.
-        seconds: Its length; as it claims until it is done, then as heard.
-        state: `planned`, `done` or `failed`.
-        embedded: Its embeddings are kept.
-        retry: It failed for a reason that may have passed.
-        recorded: When it was made, as JSON.
-    """
-
-    id: int
-    name: str
-    path: str
-    size: int | None
-    modified: int | None
-    head: str | None
-    seconds: float
-    state: str
-    embedded: bool
-    retry: bool
-    recorded: str | None
-
-
-@dataclass(frozen=True)
-class Part:
-    """Frames [first, stop) of a recording, to its end where stop is None; the first and last are windows' bounds."""
-
-    file: int
-    first: int = 0
-    stop: int | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether this is all of the recording."""
-        return self.first == 0 and self.stop is None
 
 
 class Journal:
@@ -169,8 +122,8 @@ class Journal:
 
     def file(self, name: str) -> File | None:
         """The recording of a name."""
-        row = self._one(f"SELECT {_FILE} FROM files WHERE name = ?", name)
-        return None if row is None else _file(row)
+        row = self._one(f"SELECT {COLUMNS} FROM files WHERE name = ?", name)
+        return None if row is None else file_of(row)
 
     def seen(self, id: int, path: str, turn: int) -> None:
         """The recording is still there, and as it was; some tables hold its path."""
@@ -205,8 +158,11 @@ class Journal:
     def lose_unseen(self, turn: int, reason: str) -> int:
         """Recordings that were planned and are gone have failed; how many that were done are gone, too.
 
-        Those whose embeddings are kept need not be there.
+        Those whose embeddings are kept need not be there. Those that had failed before are forgotten.
         """
+        if self._one("SELECT 1 FROM files WHERE seen < ? AND state = ? LIMIT 1", turn, FAILED) is not None:
+            self._changed()
+            self._do("DELETE FROM files WHERE seen < ? AND state = ?", turn, FAILED)
         lost = "seen < ? AND state = ? AND embedded = 0"
         if self._one(f"SELECT 1 FROM files WHERE {lost} LIMIT 1", turn, PLANNED) is not None:
             self._changed()
@@ -245,13 +201,13 @@ class Journal:
             if row[0] is None:
                 return
             latest = int(row[0])
-            columns = ", ".join(f"files.{name.strip()}" for name in _FILE.split(","))
+            columns = ", ".join(f"files.{name.strip()}" for name in COLUMNS.split(","))
             rows = self._all(
                 f"SELECT first, stop, {columns} FROM parts JOIN files ON files.id = parts.file "
                 "WHERE unit = ? AND state = ? ORDER BY parts.id",
                 *(latest, PLANNED),
             )
-            yield latest, [(_file(row[2:]), Part(row[2], row[0], row[1])) for row in rows]
+            yield latest, [(file_of(row[2:]), Part(row[2], row[0], row[1])) for row in rows]
 
     def part_done(self, unit: int, part: Part, seconds: float | None) -> None:
         """A part was heard; the last one says how long its recording really is."""
@@ -279,8 +235,8 @@ class Journal:
         )
         if among is None:
             return list(self._files(condition))
-        statement = f"SELECT {_FILE} FROM files WHERE id = ? AND {condition}"
-        return [_file(row) for id in among for row in self._all(statement, id)]
+        statement = f"SELECT {COLUMNS} FROM files WHERE id = ? AND {condition}"
+        return [file_of(row) for id in among for row in self._all(statement, id)]
 
     def file_done(self, id: int, seconds: float, events: Iterable[tuple[float, float, int, float]]) -> None:
         """A recording was heard to its end; events are (onset, offset, number of the query, score), in order."""
@@ -342,12 +298,12 @@ class Journal:
     ) -> list[tuple[int, Annotated]]:
         """Some recordings that are done and whose tables are not the wanted ones, and their numbers."""
         rows = self._all(
-            f"SELECT {_FILE} FROM files WHERE state = ? AND tables != ? ORDER BY id LIMIT ?",
+            f"SELECT {COLUMNS} FROM files WHERE state = ? AND tables != ? ORDER BY id LIMIT ?",
             DONE,
             wanted,
             _PAGE,
         )
-        return [(row[0], self._annotated(_file(row), queries, min_score)) for row in rows]
+        return [(row[0], self._annotated(file_of(row), queries, min_score)) for row in rows]
 
     def tables_written(self, ids: Iterable[int], wanted: str) -> None:
         """Tables of recordings are as wanted."""
@@ -372,8 +328,8 @@ class Journal:
         return Annotated(file.name, file.path, file.seconds, time_of(file.recorded), events)
 
     def _files(self, condition: str) -> Iterator[File]:
-        for page in self._pages(_FILE, condition):
-            yield from map(_file, page)
+        for page in self._pages(COLUMNS, condition):
+            yield from map(file_of, page)
 
     def _pages(self, columns: str, condition: str) -> Iterator[list[tuple[Any, ...]]]:
         """Rows of `files` by name; what is written meanwhile does no harm."""
@@ -429,10 +385,3 @@ class Journal:
             raise FormatError(
                 f"{self.path}: is damaged ({error}); begin again with another --output"
             ) from error
-
-
-def _file(row: Sequence[Any]) -> File:
-    id, name, path, size, modified, head, seconds, state, embedded, retry, recorded = row
-    return File(
-        *(id, name, path, size, modified, head, seconds or 0.0, state, bool(embedded), bool(retry), recorded)
-    )

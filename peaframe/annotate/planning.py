@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from peaframe.annotate import remote
-from peaframe.annotate.journal import DONE, FAILED, PLANNED, File, Journal
+from peaframe.annotate.journal import Journal
+from peaframe.annotate.records import DONE, FAILED, PLANNED, File
 from peaframe.annotate.sources import fingerprint
 from peaframe.annotate.times import plain_time
 from peaframe.annotate.units import Windows, pack

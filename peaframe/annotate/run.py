@@ -2,119 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peaframe import formats
+from peaframe.annotate.amounts import clock, hours, size
 from peaframe.annotate.engine import Engine
-from peaframe.annotate.estimate import Estimate, estimate
+from peaframe.annotate.estimate import estimate
 from peaframe.annotate.folder import Folder
+from peaframe.annotate.job import Job, Outcome, check, orders_of, settings_of
 from peaframe.annotate.joining import Joiner
-from peaframe.annotate.journal import DONE, FAILED, PLANNED, File, Journal
-from peaframe.annotate.planning import Times, plan
+from peaframe.annotate.journal import Journal
+from peaframe.annotate.planning import plan
 from peaframe.annotate.progress import Progress
+from peaframe.annotate.records import DONE, FAILED, PLANNED, File, Part
 from peaframe.annotate.sources import Found, find
-from peaframe.annotate.summary import QuerySummary
 from peaframe.annotate.tables import write_each
 from peaframe.annotate.views import write_views
-from peaframe.annotate.work import Facts, Orders, Piece, Unit
-from peaframe.calibration import Calibration
-from peaframe.errors import OptionError
-from peaframe.events import EventOptions
+from peaframe.annotate.work import Facts, Orders, Piece, Unit, UnitResult
+from peaframe.errors import FormatError, OptionError
 from peaframe.files import atomic_path
-from peaframe.queries import QueryFile
-from peaframe.version import __version__
 
 _TABLES_EVERY_SECONDS = 30.0
 _TOLD_EVERY_SECONDS = 2.0
-Options = EventOptions | Mapping[str, EventOptions]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be annotated, and how.
-
-    Attributes:
-        inputs: folders, files, globs, lists (`@list.txt`) and URLs; see `peaframe.annotate.sources`.
-        output: the folder of the run.
-        queries: words, or names of `vectors`.
-        vectors: query vectors tuned for the model.
-        calibration: scores and settings fitted for the model.
-        options: how scores become events, of all queries or by query, or what makes that of the model's facts; None
-            takes the calibration's, and the model's own for queries it does not know.
-        keep_scores: keep the scores of every recording.
-        keep_embeddings: keep the embeddings of every recording, to be asked again.
-        formats: of the tables.
-        combined: write tables of all recordings, too.
-        include: patterns of file names; none for all that are recordings by their suffix.
-        recursive: look into folders inside folders.
-        min_score: leave events with lower scores out of everything that is shown.
-        clips: sample clips of each query, for listening.
-        times: how to find out when recordings were made.
-        resume: only go on with a run that is there.
-        overwrite: begin anew where other settings made what is there; embeddings that are kept are used.
-        dry_run: plan, and stop.
-    """
-
-    inputs: Sequence[str]
-    output: Path
-    queries: Sequence[str]
-    vectors: QueryFile | None = None
-    calibration: Calibration | None = None
-    options: Options | Callable[[Facts], Options] | None = None
-    keep_scores: bool = False
-    keep_embeddings: bool = False
-    formats: Sequence[str] = ("csv",)
-    combined: bool = False
-    include: Sequence[str] = ()
-    recursive: bool = True
-    min_score: float = 0.0
-    clips: int = 0
-    times: Times = field(default_factory=Times)
-    resume: bool = False
-    overwrite: bool = False
-    dry_run: bool = False
-
-
-@dataclass
-class Outcome:
-    """What a run has come to; everything counts the whole run, whenever it was done.
-
-    Attributes:
-        recordings: how many were heard.
-        seconds: of sound in them.
-        events: found in them.
-        failed: recordings that could not be heard.
-        gone: recordings that were heard before and are no longer there.
-        summaries: by query.
-        heard_seconds: of sound, by this command.
-        wall_seconds: that it took to hear them.
-        spent: seconds of all its workers: `decoding` (beside the others), `waiting` for it, `hearing`; `writing` by
-            the run itself.
-        estimate: what it was going to take, of a dry run.
-        remarks: what a reader should know.
-    """
-
-    recordings: int = 0
-    seconds: float = 0.0
-    events: int = 0
-    failed: int = 0
-    gone: int = 0
-    summaries: list[QuerySummary] = field(default_factory=list)
-    heard_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    spent: dict[str, float] = field(default_factory=dict)
-    estimate: Estimate | None = None
-    remarks: list[str] = field(default_factory=list)
 
 
 def annotate(job: Job, engine: Engine, progress: Progress | None = None) -> Outcome:
@@ -132,7 +47,16 @@ def annotate(job: Job, engine: Engine, progress: Progress | None = None) -> Outc
         ModelError: the model cannot hear for these queries.
     """
     told = Progress("none") if progress is None else progress
-    _check(job)
+    check(job)
+    try:
+        return _annotate(job, engine, told)
+    except OSError as error:  # of the folder that is written, or of folders that are walked
+        raise FormatError(
+            f"{error.filename or job.output}: {error.strerror or error}; then give the same command again"
+        ) from error
+
+
+def _annotate(job: Job, engine: Engine, told: Progress) -> Outcome:
     found = find(job.inputs, job.include, job.recursive, skip=job.output)
     with ExitStack() as stack:
         folder = Folder(job.output)
@@ -144,12 +68,12 @@ def annotate(job: Job, engine: Engine, progress: Progress | None = None) -> Outc
         journal = stack.enter_context(Journal(folder.journal))
         folder.take()
         facts = engine.facts()
-        orders = _orders(job, facts)
-        settings = _settings(orders, facts)
+        orders = orders_of(job, facts)
+        settings = settings_of(orders, facts)
         _settle(job, journal, folder, settings)
         run = _Run(job, engine, told, found, folder, journal, facts, orders, settings)
         run.plan()
-        if job.dry_run or run.long():
+        if (job.dry_run and run.outcome.planned) or run.long():
             run.begin()
             run.estimate()
         if job.dry_run:
@@ -190,6 +114,8 @@ class _Run:
         counts = journal.counts()
         done, failed, planned = (counts.get(state, (0, 0.0)) for state in (DONE, FAILED, PLANNED))
         self.outcome.gone = gone
+        self.outcome.failed = failed[0]
+        self.outcome.planned, self.outcome.planned_seconds = planned[0], journal.seconds_left()
         text = f"{planned[0]} recording{'s' * (planned[0] != 1)} to hear ({hours(journal.seconds_left())})"
         if done[0]:
             text += f", {done[0]} done before ({hours(done[1])})"
@@ -239,7 +165,7 @@ class _Run:
         left = journal.seconds_left()
         total = left + journal.counts().get(DONE, (0, 0.0))[1]
         told.start("hear", total / 3600, (total - left) / 3600)
-        files: dict[int, dict[int, File]] = {}
+        units = _Units(journal, self._folder)
 
         def tell() -> None:
             nonlocal left
@@ -250,9 +176,9 @@ class _Run:
 
         while joiner.join() or next(journal.pending(), None) is not None:
             self.begin()
-            for result in self._engine.do(self._units(files)):
+            for result in self._engine.do(units):
                 before = time.perf_counter()
-                joiner.take(result, files[result.number])
+                joiner.take(result, units.recordings(result))
                 joiner.join({piece.part.file for piece in result.pieces})
                 for name, seconds in result.spent.items():
                     self.outcome.spent[name] = self.outcome.spent.get(name, 0.0) + seconds
@@ -263,7 +189,6 @@ class _Run:
                     self._write_each()
                     written = time.perf_counter()
                 writing += time.perf_counter() - before
-            files.clear()
         tell()
         told.stop(events=journal.count_events())
         self.outcome.wall_seconds = time.perf_counter() - began
@@ -300,16 +225,6 @@ class _Run:
         queries, least = self._orders.queries, self._job.min_score
         write_each(self._journal, self._folder, self._job.formats, queries, least, self._settings)
 
-    def _units(self, files: dict[int, dict[int, File]]) -> Iterator[Unit]:
-        for number, parts in self._journal.pending():
-            files[number] = {file.id: file for file, _ in parts}
-            yield Unit(number, tuple(self._piece(file, part) for file, part in parts))
-
-    def _piece(self, file: File, part: Any) -> Piece:
-        kept = self._folder.embeddings(file.name)
-        stored = str(kept) if file.embedded and kept.is_file() else None
-        return Piece(part, file.path, file.size, file.modified, stored)
-
     def _existing(self) -> Path:
         path = self._job.output.absolute()
         while not path.exists():
@@ -317,66 +232,30 @@ class _Run:
         return path
 
 
-def _check(job: Job) -> None:
-    """Refuse what can be refused before anything is begun."""
-    if not any(query.strip() for query in job.queries):
-        raise OptionError("got no query; give some words, such as 'dog barking'")
-    if not 0 <= job.min_score <= 1:
-        raise OptionError(f"--min-score: got {job.min_score}, expected a probability from 0 to 1")
-    if job.clips < 0:
-        raise OptionError(f"--clips: got {job.clips}, expected a number of clips for each query, 0 or more")
-    if job.resume and job.overwrite:
-        raise OptionError("got --resume and --overwrite; give one of them")
-    for kind in job.formats:
-        formats.to_bytes({}, kind) if not formats.holds_one(kind) else formats.suffix(kind)
+class _Units:
+    """The units that are left to do; each loop begins with the first one."""
 
+    def __init__(self, journal: Journal, folder: Folder) -> None:
+        self._journal, self._folder = journal, folder
+        self._out: dict[int, dict[int, File]] = {}
 
-def _orders(job: Job, facts: Facts) -> Orders:
-    """What the workers are to listen for; raises OptionError for queries without options."""
-    queries = tuple(dict.fromkeys(query.strip() for query in job.queries))
-    chosen = job.options(facts) if callable(job.options) else job.options
-    if job.calibration is not None:
-        job.calibration.check_model(facts.model, facts.fingerprint)
-    if chosen is None:
-        chosen = facts.options
-        if job.calibration is not None:
-            chosen = job.calibration.options(queries, facts.options)
-    if isinstance(chosen, EventOptions):
-        chosen = dict.fromkeys(queries, chosen)
-    if missing := [query for query in queries if query not in chosen]:
-        raise OptionError(f"no event options for {missing[0]!r}; expected some for every query")
-    options = {query: chosen[query] for query in queries}
-    return Orders(queries, options, job.vectors, job.calibration, job.keep_scores, job.keep_embeddings)
+    def __iter__(self) -> Iterator[Unit]:
+        for number, parts in self._journal.pending():
+            self._out[number] = {file.id: file for file, _ in parts}
+            yield Unit(number, tuple(self._piece(file, part) for file, part in parts))
 
+    def recordings(self, result: UnitResult) -> dict[int, File]:
+        """The recordings of a result by their numbers; each comes once."""
+        out = self._out[result.number]
+        files = {piece.part.file: out.pop(piece.part.file) for piece in result.pieces}
+        if not out:
+            del self._out[result.number]
+        return files
 
-def _settings(orders: Orders, facts: Facts) -> dict[str, Any]:
-    """What the results hang on; runs with the same are one run."""
-    plain = {
-        "peaframe": __version__,
-        "model": facts.model,
-        "fingerprint": facts.fingerprint,
-        "device": facts.device,
-        "precision": facts.precision,
-        "products": facts.products,
-        "window_frames": facts.windows.frames,
-        "overlap_frames": facts.windows.overlap,
-        "queries": orders.queries,
-        "options": {query: dataclasses.asdict(orders.options[query]) for query in orders.queries},
-        "tuned": _hash(orders.vectors),
-        "calibration": _hash(orders.calibration),
-        "scores": orders.keep_scores,
-        "embeddings": orders.keep_embeddings,
-    }
-    settings: dict[str, Any] = json.loads(json.dumps(plain))
-    return settings
-
-
-def _hash(content: Any) -> str | None:
-    """A hash of a dataclass of plain values; of nothing, nothing."""
-    if content is None:
-        return None
-    text = json.dumps(dataclasses.asdict(content), sort_keys=True, default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def _piece(self, file: File, part: Part) -> Piece:
+        kept = self._folder.embeddings(file.name)
+        stored = str(kept) if file.embedded and kept.is_file() else None
+        return Piece(part, file.path, file.size, file.modified, stored)
 
 
 _OF_EMBEDDINGS = (
@@ -420,24 +299,3 @@ def _settle(job: Job, journal: Journal, folder: Folder, settings: dict[str, Any]
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def hours(seconds: float) -> str:
-    """A length of sound, for people."""
-    return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds / 60:.1f} min"
-
-
-def clock(seconds: float) -> str:
-    """A time to wait, for people."""
-    minutes, rest = divmod(round(seconds), 60)
-    days, minutes = divmod(minutes, 1440)
-    return (f"{days} d " if days else "") + f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def size(count: float) -> str:
-    """A size of memory or disk, for people."""
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while count >= 1000 and len(units) > 1:
-        count /= 1000
-        units.pop(0)
-    return f"{count:.1f} {units[0]}" if count < 10 and units[0] != "B" else f"{count:.0f} {units[0]}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from peaframe.annotate.journal import File, Part
+from peaframe.annotate.records import File, Part
 from peaframe.clock import FRAME_RATE, frame_count, samples_of_seconds
 
 UNIT_WINDOWS = (

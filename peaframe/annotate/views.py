@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from peaframe import formats
 from peaframe.annotate import remote
 from peaframe.annotate.annotated import Annotated
 from peaframe.annotate.clips import cut_clips
@@ -52,6 +53,9 @@ def write_views(
     if journal.note("views") == key and (folder.path / "report.html").is_file():
         return summaries, []
     remarks = []
+    if journal.note("views") is None:  # there are new results: tables that are not written now would be stale
+        for kind in set(formats.names()).difference(kinds):
+            folder.combined(kind).unlink(missing_ok=True)
     if alone := write_combined(annotated(), folder, kinds, settings):
         remarks.append(
             f"--combined: {', '.join(alone)} holds one recording a file, so there is no table of all"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peaframe.annotate import remote
-from peaframe.annotate.journal import Part
+from peaframe.annotate.records import Part
 from peaframe.annotate.units import Windows
 from peaframe.calibration import Calibration
 from peaframe.clock import frame_count, frame_start_seconds, samples_of_seconds, seconds_of_samples

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from peaframe.annotate.job import Job
 from peaframe.annotate.progress import Progress
-from peaframe.annotate.run import Job, annotate
+from peaframe.annotate.run import annotate
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.flac"
 QUERIES = ("dog barking", "caw")

@@ -8,10 +8,11 @@ import pytest
 
 from peaframe.annotate import estimate as module
 from peaframe.annotate import units
+from peaframe.annotate.amounts import clock, hours, size
 from peaframe.annotate.estimate import estimate
-from peaframe.annotate.journal import NAME, Journal, Part
+from peaframe.annotate.journal import NAME, Journal
 from peaframe.annotate.planning import Times, plan
-from peaframe.annotate.run import clock, hours, size
+from peaframe.annotate.records import Part
 from peaframe.annotate.work import Orders, PieceResult, UnitResult
 
 runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "runs.py")))

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peaframe.annotate.journal import DONE, FAILED, NAME, PLANNED, Journal, Part
+from peaframe.annotate.journal import NAME, Journal
+from peaframe.annotate.records import DONE, FAILED, PLANNED, Part
 from peaframe.errors import FormatError, OptionError
 
 runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "runs.py")))
@@ -21,7 +22,8 @@ runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "runs.py")))
 WRITER = """
 import sys
 from pathlib import Path
-from peaframe.annotate.journal import Journal, Part
+from peaframe.annotate.journal import Journal
+from peaframe.annotate.records import Part
 with Journal(Path(sys.argv[1])) as journal:
     print("open", flush=True)
     number = int(sys.argv[2])

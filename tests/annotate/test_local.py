@@ -14,10 +14,11 @@ import pytest
 from peaframe.annotate import engine as engines
 from peaframe.annotate import units
 from peaframe.annotate.engine import TRIES, Attempt
-from peaframe.annotate.journal import Part
+from peaframe.annotate.job import Job
 from peaframe.annotate.local import LocalEngine
 from peaframe.annotate.progress import Progress
-from peaframe.annotate.run import Job, annotate
+from peaframe.annotate.records import Part
+from peaframe.annotate.run import annotate
 from peaframe.annotate.work import Machine, Piece, Unit
 from peaframe.errors import ModelError
 

@@ -12,10 +12,11 @@ import pytest
 
 from peaframe.annotate import ray_engine, units
 from peaframe.annotate.engine import Attempt
-from peaframe.annotate.journal import Part
+from peaframe.annotate.job import Job
 from peaframe.annotate.local import LocalEngine
 from peaframe.annotate.ray_engine import RayEngine
-from peaframe.annotate.run import Job, annotate
+from peaframe.annotate.records import Part
+from peaframe.annotate.run import annotate
 from peaframe.annotate.work import Machine, Orders, Piece, Unit
 from peaframe.errors import MissingExtraError, ModelError, OptionError
 

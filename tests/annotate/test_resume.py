@@ -89,7 +89,7 @@ def test_stopped_between_tables_it_writes_the_rest(worker, night, tmp_path, monk
 
         with monkeypatch.context() as patch:
             patch.setattr(tables.formats, "to_bytes", stop)
-            patch.setattr(run, "_check", lambda job: None)
+            patch.setattr(run, "check", lambda job: None)
             with pytest.raises(runs.StopError):
                 go(worker, night, tmp_path / "out", **OPTIONS)
     _, engine = go(worker, night, tmp_path / "out", **OPTIONS)

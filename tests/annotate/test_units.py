@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peaframe.annotate import units
-from peaframe.annotate.journal import File, Part
+from peaframe.annotate.records import File, Part
 from peaframe.annotate.units import UNIT_PARTS, UNIT_WINDOWS, Windows, pack, split
 from peaframe.annotate.work import Machine, Orders, Piece, Unit, Worker
 from peaframe.clock import frame_count, samples_of_seconds
