@@ -20,12 +20,15 @@ examples:
   peaframe eval run folder --data my_recordings --output runs/mine
   peaframe eval scores scores/ ground_truth.tsv durations.tsv --report runs/theirs
   peaframe eval events ground_truth.tsv detections.tsv --durations durations.tsv --json
+  peaframe eval run audiocaps --data AudioCaps --model pe-av-small --output runs/audiocaps
   peaframe eval list
+  peaframe eval list --clips
 
 `run` hears the recordings and writes scores, events, metrics.json, report.md and report.html; stopped, the same
 command goes on where it was. `scores` takes one tab-separated table for each recording: onset, offset, a label a
 column, as sed_scores_eval does. `events` takes DCASE's table: filename, onset, offset, event_label; or a folder of
-such tables, one for each operating point, as psds_eval does.
+such tables, one for each operating point, as psds_eval does. Benchmarks of whole clips (`list --clips`) measure
+retrieval and zero-shot classification, with PE-AV or with a frame model.
 """
 
 
@@ -42,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hear.add_argument("--allow-missing", action="store_true", help="score what is there, as a partial result")
     hear.add_argument(
         "--overwrite", action="store_true", help="remove the scores that the folder holds, and hear all again"
+    )
+    hear.add_argument(
+        "--pool",
+        choices=("mean", "max"),
+        help="how the frames of a frame model stand for a whole clip (list --clips); default: mean",
     )
     points = actions.add_parser("scores", help="score frame scores of any system", allow_abbrev=False)
     points.add_argument("scores", type=Path, help="folder of score tables")
@@ -67,13 +75,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         action.add_argument("--json", action="store_true", help="print all metrics for machines")
     every = actions.add_parser("list", help="the benchmarks there are", allow_abbrev=False)
+    every.add_argument(
+        "--clips", action="store_true", help="those of whole clips: retrieval and classification"
+    )
     every.add_argument("--json", action="store_true", help="print the list for machines")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run, score or list, and print."""
     if args.action == "list":
-        return _list(args.json)
+        return _list(args.clips, args.json)
     if args.resamples is not None and not 0 <= args.resamples <= 100_000:
         raise OptionError(f"argument --resamples: got {args.resamples}, expected 0 to 100000")
     folder = args.output if args.action == "run" else args.report
@@ -89,14 +100,21 @@ def run(args: argparse.Namespace) -> None:
 
         print_text(as_json(document))
     else:
-        print_text(_summary(document, folder))
+        print_text((_clip_summary if "task" in document else _summary)(document, folder))
 
 
 def _run(args: argparse.Namespace) -> dict[str, Any]:
-    from peaframe.eval.benchmarks import find
+    from peaframe.eval.benchmarks import BENCHMARKS, CLIP_BENCHMARKS, find
     from peaframe.eval.run import run_benchmark
 
+    if args.benchmark in CLIP_BENCHMARKS:
+        return _run_clips(args)
+    if args.benchmark not in BENCHMARKS:
+        expected = ", ".join((*BENCHMARKS, *CLIP_BENCHMARKS))
+        raise OptionError(f"got the benchmark {args.benchmark!r}, expected one of {expected}")
     benchmark = find(args.benchmark)
+    if args.pool is not None:
+        raise OptionError(f"--pool is for whole clips, {args.benchmark} has events in time; leave it out")
     if not args.data.is_dir():
         raise FormatError(f"{args.data}: no such folder; give the corpus' own")
     from peaframe.infer.detector import load
@@ -106,6 +124,26 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
         args.data,
         load(args.model, args.device, args.precision),
         args.output,
+        allow_missing=args.allow_missing,
+        overwrite=args.overwrite,
+        resamples=args.resamples,
+        progress=True,
+    )
+
+
+def _run_clips(args: argparse.Namespace) -> dict[str, Any]:
+    from peaframe.eval.benchmarks import CLIP_BENCHMARKS
+    from peaframe.eval.clip_ears import load_ears
+    from peaframe.eval.clip_run import run_clips
+
+    if not args.data.is_dir():
+        raise FormatError(f"{args.data}: no such folder; give the corpus' own")
+    return run_clips(
+        CLIP_BENCHMARKS[args.benchmark],
+        args.data,
+        load_ears(args.model, args.device, args.precision),
+        args.output,
+        pool=args.pool or "mean",
         allow_missing=args.allow_missing,
         overwrite=args.overwrite,
         resamples=args.resamples,
@@ -129,17 +167,18 @@ def _events(args: argparse.Namespace) -> dict[str, Any]:
     )
 
 
-def _list(as_json: bool) -> None:
-    from peaframe.eval.benchmarks import BENCHMARKS
+def _list(clips: bool, as_json: bool) -> None:
+    from peaframe.eval.benchmarks import BENCHMARKS, CLIP_BENCHMARKS, Benchmark, ClipBenchmark
 
+    benchmarks: list[Benchmark | ClipBenchmark] = [*(CLIP_BENCHMARKS if clips else BENCHMARKS).values()]
     if as_json:
         keys = ("name", "recordings", "metrics", "source", "licence")
-        rows = [{key: getattr(benchmark, key) for key in keys} for benchmark in BENCHMARKS.values()]
+        rows = [{key: getattr(benchmark, key) for key in keys} for benchmark in benchmarks]
         return print_text(json.dumps(rows, indent=2) + "\n")
     print_text(
         table(
             ("name", "recordings", "headline", "description"),
-            [(b.name, str(b.recordings or ""), b.metrics[0], b.description) for b in BENCHMARKS.values()],
+            [(b.name, str(b.recordings or ""), b.metrics[0], b.description) for b in benchmarks],
             right={"recordings"},
         )
     )
@@ -170,4 +209,22 @@ def _summary(document: dict[str, Any], folder: Path | None) -> str:
         more = f" and {len(unscored) - MANY} more" if unscored[MANY:] else ""
         lines.append(f"note: labels without true events, in no score: {', '.join(unscored[:MANY])}{more}")
     lines += [] if folder is None else [f"report: {folder / 'report.html'}"]
+    return "\n".join(lines) + "\n"
+
+
+def _clip_summary(document: dict[str, Any], folder: Path | None) -> str:
+    """The same for whole clips."""
+    from peaframe.eval.clip_report import number, state
+
+    rows = [
+        (
+            key,
+            number(row["value"], key),
+            "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}",
+        )
+        for key, row in document["metrics"].items()
+    ]
+    lines = [*state(document), "", table(("metric", "value", "95 % interval"), rows, right={"value"})]
+    lines += [f"note: {note}" for note in document["notes"]]
+    lines += [] if folder is None else [f"report: {folder / 'report.md'}"]
     return "\n".join(lines) + "\n"

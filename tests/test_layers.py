@@ -33,10 +33,12 @@ FLOORS = {
     "codec": 1,
     "models": 2,
     "infer": 3,
+    "index": 3,
     "losses": 3,
     "data": 3,
     "train": 3,
     "annotate": 4,
+    "captions": 4,
 }
 LEARNING = ("losses", "data", "train")
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "torchaudio", "matplotlib"}

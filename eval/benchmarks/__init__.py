@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from peaframe.errors import OptionError
 from peaframe.eval.benchmarks.audioset import AUDIOSET_STRONG
+from peaframe.eval.benchmarks.classification_sets import CLASSIFICATION
+from peaframe.eval.benchmarks.clip_sets import ClipBenchmark, Clips
 from peaframe.eval.benchmarks.definition import Benchmark, Recordings
 from peaframe.eval.benchmarks.desed import PUBLIC, VALIDATION
 from peaframe.eval.benchmarks.folder import ASFX_SED, FOLDER
 from peaframe.eval.benchmarks.maestro import MAESTRO
+from peaframe.eval.benchmarks.retrieval_sets import RETRIEVAL
 from peaframe.eval.benchmarks.urbansed import URBANSED
 
-__all__ = ["BENCHMARKS", "Benchmark", "Recordings", "find"]
+__all__ = ["BENCHMARKS", "CLIP_BENCHMARKS", "Benchmark", "ClipBenchmark", "Clips", "Recordings", "find"]
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (VALIDATION, PUBLIC, AUDIOSET_STRONG, URBANSED, MAESTRO, ASFX_SED, FOLDER)
 }
-"""The benchmarks there are, by name."""
+"""The benchmarks there are for events in time, by name."""
+CLIP_BENCHMARKS: dict[str, ClipBenchmark] = {
+    benchmark.name: benchmark for benchmark in (*RETRIEVAL, *CLASSIFICATION)
+}
+"""Those of whole clips: retrieval, then classification."""
 
 
 def find(name: str) -> Benchmark:
-    """A benchmark by its name.
+    """A benchmark of events by its name.
 
     Raises:
         OptionError: There is none of this name.

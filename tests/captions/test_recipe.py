@@ -1,0 +1,128 @@
+"""The recipe from a table to captions, killed in the middle, and shared between processes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import soundfile
+
+from peaframe.captions.tables import read_clips
+from peaframe.errors import OptionError
+from peaframe.recipes import caption
+
+REST = ["--scorer", "none", "--table", "captions.jsonl", "--batch", "2"]
+
+
+def good_answer(body, count):
+    prompt = body["messages"][0]["content"]
+    return f"A bell number {sum(map(ord, prompt))} rings in a quiet room."
+
+
+@pytest.fixture
+def arguments(models, media, server, tmp_path):
+    """A command line of the recipe; the output folder by name."""
+    server.answer = good_answer
+
+    def arguments(out="out", *more, clips="clips.csv"):
+        ears = [f"--audio=local:{models / name}" for name in ("one", "two")]
+        eyes = ["--video", f"local:{models / 'eyes'}", "--writer", f"endpoint:tiny@{server.url}"]
+        return [str(media / clips), "--out", str(tmp_path / out), *ears, *eyes, *more]
+
+    return arguments
+
+
+def test_from_a_table_to_captions_and_a_report(arguments, media, tmp_path, capsys, models):
+    (media / "labels.txt").write_text("sine wave beep\n\ndog barking\n")
+    caption.main(arguments("out", "--device", "cpu", "--labels", str(media / "labels.txt")))
+    printed = capsys.readouterr().out
+    assert "4 clips captioned, 2 left out" in printed
+    assert "audio: 3 written, 0 refused" in printed
+    out = tmp_path / "out"
+    names = {path.name for path in out.iterdir()}
+    assert {"answers.sqlite", "captions.parquet", "failed.csv", "quality.html", "quality.json"} <= names
+    with (out / "failed.csv").open(newline="") as file:
+        assert [row["media"] for row in csv.DictReader(file)] == ["broken.wav", "gone.wav"]
+    found = json.loads((out / "quality.json").read_text())
+    assert (found["format"], found["clips"], found["failed"]) == ("peaframe-captions-quality", 4, 2)
+    assert found["made_by"]["scorer"] == "peaframe-mini"
+    assert found["agreement"][0]["clips"] <= 3
+    assert -1 <= found["agreement"][0]["cosine"] <= 1
+    assert found["events"]["clips"] == 3
+    assert "Captions of clips.csv" in (out / "quality.html").read_text()
+    clips = read_clips(out / "captions.parquet")
+    assert [clip.media for clip in clips] == [
+        f"../media/{name}" for name in ("low.wav", "high.flac", "both.mp4", "silent.mp4")
+    ]
+    assert all(clip.path.is_file() for clip in clips)
+
+
+def test_parts_fill_the_answers_and_the_last_run_writes_the_table(arguments, server, tmp_path, capsys):
+    caption.main(arguments("whole", *REST))
+    asked = sorted(server.prompts())
+    server.bodies.clear()
+    for number in (1, 2, 3):
+        caption.main(arguments("shared", *REST, "--part", f"{number}/3"))
+        assert not (tmp_path / "shared/captions.jsonl").exists()
+    assert sorted(server.prompts()) == asked
+    caption.main(arguments("shared", *REST))
+    assert sorted(server.prompts()) == asked
+    same = [(tmp_path / name / "captions.jsonl").read_bytes() for name in ("whole", "shared")]
+    assert same[0] == same[1]
+    assert "part 2 of 3" in capsys.readouterr().out
+
+
+def test_a_run_that_was_killed_goes_on(arguments, server, media, tmp_path, make_tone, until):
+    with (media / "many.csv").open("w") as file:
+        file.write("media\n")
+        for i in range(12):
+            soundfile.write(media / f"{i}.wav", make_tone(300 + 200 * i, 1.0, i), 48_000)
+            file.write(f"{i}.wav\n")
+    caption.main(arguments("whole", *REST, clips="many.csv"))
+    expected = sorted(server.prompts())
+    assert len(expected) == 12
+    server.bodies.clear()
+
+    def stuck(body, count):  # from the fifth on nobody answers, until the run is dead
+        if count > 4:
+            until(lambda: server.answer is not stuck)
+        return good_answer(body, count)
+
+    server.answer = stuck
+    command = [
+        sys.executable,
+        "-m",
+        "peaframe.recipes.caption",
+        *arguments("killed", *REST, clips="many.csv"),
+    ]
+    server.answer = stuck
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    until(lambda: len(server.bodies) > 4 or run.poll() is not None)
+    os.kill(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL, run.stderr.read()
+    run.stderr.close()
+    kept = server.prompts()[:4]
+    assert not (tmp_path / "killed/captions.jsonl").exists()
+    server.answer = good_answer
+    server.bodies.clear()
+    caption.main(arguments("killed", *REST, clips="many.csv"))
+    assert sorted(server.prompts()) == sorted(set(expected) - set(kept))
+    same = [(tmp_path / name / "captions.jsonl").read_bytes() for name in ("whole", "killed")]
+    assert same[0] == same[1]
+
+
+def test_command_lines_that_make_no_sense(arguments, refusal, media):
+    assert "1/4" in refusal(OptionError, caption.main, arguments("out", "--part", "5/4"))
+    labels = str(media / "clips.csv")
+    assert "--labels" in refusal(OptionError, caption.main, arguments("out", *REST, "--labels", labels))
+    done = subprocess.run(
+        [sys.executable, "-m", "peaframe.recipes.caption", *arguments("out", "--part", "x")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "peaframe: error: got --part 'x', expected one such as 1/4\n"
