@@ -12,7 +12,19 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from peaframe.cli import annotate, calibrate, convert, detect, embed, evaluate, mix, models, train
+from peaframe.cli import (
+    annotate,
+    calibrate,
+    convert,
+    detect,
+    embed,
+    evaluate,
+    mix,
+    models,
+    search,
+    shards,
+    train,
+)
 from peaframe.errors import OptionError, PeaframeError
 from peaframe.version import __version__
 
@@ -25,6 +37,8 @@ COMMANDS = {
     "eval": evaluate,
     "mix": mix,
     "models": models,
+    "search": search,
+    "shards": shards,
     "train": train,
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,11 @@ class AudioPart:
 
 def front_fingerprint(model: FrameModel) -> str:
     """Thirty-two hex digits: a hash of the sizes of what stands still in fine-tuning, and of its weights as float32."""
-    sizes, tensors = model.still_part()
+    return fingerprint(*model.still_part())
+
+
+def fingerprint(sizes: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Thirty-two hex digits: a hash of sizes, as text, and of weights as float32."""
     digest = hashlib.sha256(sizes.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())

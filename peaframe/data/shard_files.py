@@ -12,8 +12,8 @@ import os
 import tarfile
 import urllib.request
 import zlib
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
@@ -29,7 +29,7 @@ from peaframe.errors import FormatError, ManifestError, OptionError
 INDEX = "shards.json"
 FORMAT, VERSION = "peaframe-shards", 1
 EXTRA_KEYS = ("key", "origin", "origin_start", "crc32")
-_BLOCK = 512  # bytes; tar files are made of such
+BLOCK = 512  # bytes; tar files are made of such
 _TIMEOUT_SECONDS = 60.0
 
 Sample = tuple[Item, NDArray[Any]]
@@ -53,11 +53,17 @@ class ShardIndex:
         content: `audio` or `latents`.
         shards: In their order.
         failed: How many items were left out.
+        kind: `items` of manifests, or `clips` (`peaframe.data.clip_shards`).
+        made: Of clips, which model made `latents` and `video` (features); None where there are none.
+        duplicates: How many items were left out since another one has the same content.
     """
 
     content: str
     shards: tuple[ShardFile, ...]
     failed: int
+    kind: str = "items"
+    made: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    duplicates: int = 0
 
     @property
     def samples(self) -> int:
@@ -82,14 +88,50 @@ def load_index(folder: str | os.PathLike[str]) -> ShardIndex:
             values = json.load(file)
         if (values["format"], values["version"]) != (FORMAT, VERSION):
             raise FormatError(f"{path}: not {FORMAT!r} version {VERSION}; use the peaframe that wrote it")
-        shards = tuple(ShardFile(**shard) for shard in values["shards"])
-        return ShardIndex(values["content"], shards, values["failed"])
+        return index_of(values)
     except OSError as error:
         raise FormatError(
             f"{path}: cannot be read ({error.strerror or error}); finish writing the shards, or name the tar files"
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path}: no index of shards ({error!r}); write the shards again") from error
+
+
+def index_of(values: Mapping[str, Any]) -> ShardIndex:
+    """The index that a `shards.json` holds; KeyError or TypeError where it makes no sense."""
+    return ShardIndex(
+        values["content"],
+        tuple(ShardFile(**shard) for shard in values["shards"]),
+        values["failed"],
+        values.get("kind", "items"),
+        values.get("made", {}),
+        values.get("duplicates", 0),
+    )
+
+
+def flac_bytes(waveform: NDArray[np.float32]) -> bytes:
+    """Sound (samples,) at 48 kHz as FLAC of 16 bit; beyond ±1 it is clipped."""
+    file = io.BytesIO()
+    soundfile.write(file, pcm16(waveform), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def pcm16(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Sound (samples,) in steps of 1 / 32768; beyond ±1 it is clipped."""
+    pcm: NDArray[np.int16] = np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
+    return pcm
+
+
+def npy_bytes(rows: NDArray[Any]) -> bytes:
+    """Rows (frames, channels) as `.npy` of float16."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(rows, dtype="<f2"), version=(1, 0))
+    return file.getvalue()
+
+
+def json_line(values: Mapping[str, Any]) -> bytes:
+    """A sample's `.json`."""
+    return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
 
 
 def damaged(shard: str, what: object) -> FormatError:
@@ -145,7 +187,7 @@ def members(shard: str, wanted: Container[int] | None = None) -> Iterator[tuple[
                     files[suffix] = content.read() if content else b""
             if file.seekable():
                 file.seek(tar.offset)
-                if file.read(_BLOCK) != bytes(_BLOCK):
+                if file.read(BLOCK) != bytes(BLOCK):
                     raise damaged(shard, "its end is missing")
             if number >= 0:
                 yield number, files

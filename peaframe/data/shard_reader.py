@@ -16,11 +16,11 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from peaframe.data.shard_files import Sample, damaged, decode, load_index, members
+from peaframe.data.shard_files import Sample, ShardIndex, damaged, decode, load_index, members
 from peaframe.errors import FormatError, OptionError
 
 _In = TypeVar("_In")
@@ -46,10 +46,10 @@ def in_order(call: Callable[[_In], _Out], tasks: Iterable[_In], threads: int) ->
         pool.shutdown(cancel_futures=True)
 
 
-class ShardReader:
+class Reader(Generic[_Out]):
     """Samples of an epoch, each time it is gone through; one left in the middle goes on there.
 
-    A sample is (item, its sound or latents, see `decode`). Processes that share the work of a rank each take a reader
+    Processes that share the work of a rank each take a reader
     of their own, as ranks do: process i of n on rank r is rank r * n + i of world_size * n.
 
     Attributes:
@@ -88,27 +88,40 @@ class ShardReader:
                 f"got seed {seed}, shuffle_buffer {shuffle_buffer}, workers {workers}, rank {rank} of {world_size}; "
                 "expected a buffer of 1 or more, others of 0 or more, and a rank from 0 to world_size - 1"
             )
-        if isinstance(source, (str, os.PathLike)):
-            self._shards, self._counts = _listed(os.fspath(source))
-        else:
-            self._shards = [os.fspath(shard) for shard in source]
-            self._counts = [sum(1 for _ in members(shard, ())) for shard in self._shards]
+        self._shards, self._counts = self._find(source)
         if not sum(self._counts):
             raise OptionError(f"got {len(self._shards)} shards without samples, expected one sample or more")
         self.epoch = self.sample = 0
         self._seed, self._buffer = seed, shuffle_buffer if shuffle else 0
         self._rank, self._world_size, self._workers = rank, world_size, workers
         names = [shard.rpartition("/")[2] for shard in self._shards]
-        described = [seed, self._buffer, world_size, names, self._counts]
+        described = [seed, self._buffer, world_size, names, self._counts, *self._described()]
         self._data = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+
+    def _find(
+        self, source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+    ) -> tuple[list[str], list[int]]:
+        """Paths of the shards, and how many samples each has."""
+        if isinstance(source, (str, os.PathLike)):
+            return listed(os.fspath(source), "items")[:2]
+        shards = [os.fspath(shard) for shard in source]
+        return shards, [sum(1 for _ in members(shard, ())) for shard in shards]
+
+    def _described(self) -> list[Any]:
+        """What the samples depend on beside what is known here, as JSON."""
+        return []
+
+    def _decode(self, shard: str, files: dict[str, bytes]) -> _Out:
+        """A sample from what its files hold."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         """Samples of an epoch on each rank, given or not."""
         return -(-sum(self._counts) // self._world_size)
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[_Out]:
         """The samples of this epoch that have not been given."""
-        samples = in_order(lambda found: decode(*found), self._given(), self._workers)
+        samples = in_order(lambda found: self._decode(*found), self._given(), self._workers)
         for left, sample in zip(range(len(self) - self.sample - 1, -1, -1), samples, strict=True):
             self.epoch, self.sample = (self.epoch, self.sample + 1) if left else (self.epoch + 1, 0)
             yield sample
@@ -180,6 +193,13 @@ class ShardReader:
                 yield self._shards[given[0]], held.pop(given)
 
 
+class ShardReader(Reader[Sample]):
+    """Samples of items: (item, its sound or latents), see `decode`."""
+
+    def _decode(self, shard: str, files: dict[str, bytes]) -> Sample:
+        return decode(shard, files)
+
+
 class _Cursor:
     """Reads shards forwards, one at a time; what is skipped on a disk is not read."""
 
@@ -206,9 +226,11 @@ class _Cursor:
         raise damaged(path, f"sample {number + 1} is missing, expected {count}")
 
 
-def _listed(folder: str) -> tuple[list[str], list[int]]:
-    """Paths of a finished folder's shards, and how many samples each has."""
+def listed(folder: str, kind: str) -> tuple[list[str], list[int], ShardIndex]:
+    """Paths of a finished folder's shards, how many samples each has, and the index; FormatError if of other kind."""
     index = load_index(folder)
+    if index.kind != kind:
+        raise FormatError(f"{folder}: shards of {index.kind}, expected {kind}; give another folder")
     shards = [f"{folder.rstrip('/')}/{shard.name}" for shard in index.shards]
     for path, shard in zip(shards, index.shards, strict=True):
         if "://" in path:
@@ -219,4 +241,4 @@ def _listed(folder: str) -> tuple[list[str], list[int]]:
             raise FormatError(f"{path}: cannot be read ({error.strerror}); get a whole copy") from error
         if size != shard.bytes:
             raise damaged(path, f"{size} bytes, expected {shard.bytes}")
-    return shards, [shard.samples for shard in index.shards]
+    return shards, [shard.samples for shard in index.shards], index

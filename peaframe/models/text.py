@@ -101,11 +101,12 @@ class QueryTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
-    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def __call__(self, texts: Sequence[str], cut: bool = False) -> tuple[Tensor, Tensor]:
         """Tokenise queries.
 
         Args:
             texts: one or more queries.
+            cut: longer ones, such as captions and transcripts may be, lose their end in place of being refused.
 
         Returns:
             Token ids and attention mask, both (texts, tokens) int64, padded to the longest query.
@@ -115,7 +116,7 @@ class QueryTokenizer:
         """
         if isinstance(texts, str) or not texts:
             raise ModelError(f"got {texts!r}, expected a list of one or more texts such as ['dog barking']")
-        rows = [self._encode(text) for text in texts]
+        rows = [self._encode(text, cut) for text in texts]
         tokens = max(len(row) for row in rows)
         ids = torch.zeros(len(rows), tokens, dtype=torch.int64)
         mask = torch.zeros(len(rows), tokens, dtype=torch.int64)
@@ -124,10 +125,12 @@ class QueryTokenizer:
             mask[i, : len(row)] = 1
         return ids, mask
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, text: str, cut: bool = False) -> list[int]:
         if not text.strip():
             raise ModelError("got an empty query, expected a few words such as 'dog barking'")
         limit = f"expected at most {self.max_tokens - 2} word pieces; describe one sound in a few words"
+        if cut:
+            text = text.strip()[:MAX_CHARACTERS]
         if len(text) > MAX_CHARACTERS:
             raise ModelError(f"got a query of {len(text)} characters, {limit}")
         ids: list[int] = self._tokenizer.encode(text.strip()).ids
@@ -135,6 +138,8 @@ class QueryTokenizer:
             raise ModelError(
                 f"got a query without a known word ({text[:30]!r}), expected a few English words"
             )
+        if cut and len(ids) > self.max_tokens:
+            ids = [*ids[: self.max_tokens - 1], ids[-1]]  # the last one ends a text
         if len(ids) > self.max_tokens:
             raise ModelError(f"got a query of {len(ids) - 2} word pieces ({text[:30]!r} ...), {limit}")
         return ids

@@ -1,0 +1,216 @@
+"""Tables of clips: what PE-AV is to be trained on, a clip a row; CSV, TSV, JSON lines or Parquet.
+
+| column | what it is |
+|---|---|
+| media | the file: a path from the table's folder, an absolute one, or an address; a picture stands still |
+| start, end | which part of it, in seconds; empty: from its beginning, to its end |
+| audio_caption, visual_caption, audio_visual_caption | what is said of its sound, its pictures, or both |
+| transcript | what is spoken in it |
+| source | where it comes from |
+
+Only `media` is needed. A caption is a text, or several: a list in JSON lines and Parquet, and in CSV and TSV a cell
+that is a list in JSON, such as `["a dog", "a dog barks"]`. Empty cells say nothing; captions that are empty are passed
+over. Any other column is kept with the clip as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peaframe.errors import ManifestError, MissingExtraError
+from peaframe.train.pretrain_batch import CAPTIONS
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_KNOWN = ("media", "start", "end", "transcript", "source", *(f"{kind}_caption" for kind in CAPTIONS))
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """A row of the table.
+
+    Attributes:
+        row: its number, from 1, without the line of names.
+        media: the file as the table names it.
+        path: where it is: an absolute path or an address.
+        start: where the clip begins, in seconds.
+        end: where it ends; None means the end of the file.
+        captions: texts by what they tell of (`CAPTIONS`); kinds without any are missing.
+        transcript: what is spoken in it, or nothing.
+        source: where it comes from, or nothing.
+        metadata: all other columns that say something, as JSON.
+    """
+
+    row: int
+    media: str
+    path: str
+    start: float = 0.0
+    end: float | None = None
+    captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    transcript: str = ""
+    source: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def stream(path: str | os.PathLike[str]) -> Iterator[ClipRow]:
+    """The clips of a table, one after the other.
+
+    Raises:
+        ManifestError: while iterating: the table cannot be read, or a row makes no sense; with its number.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    table = Path(os.path.abspath(path))
+    suffix = table.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ManifestError(f"{path}: got a table called *{suffix}, expected one of {', '.join(SUFFIXES)}")
+    rows = {".jsonl": _json_lines, ".parquet": _parquet}.get(suffix, _separated)(table)
+    count = 0
+    try:
+        for count, values in enumerate(rows, start=1):
+            yield _clip(values, count, table)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ManifestError(f"{table}: cannot be read ({reason}); give a table in UTF-8") from error
+    if not count:
+        raise ManifestError(f"{table}: has no rows, expected one for each clip")
+
+
+def _separated(table: Path) -> Iterator[dict[str, Any]]:
+    delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+        try:
+            names = list(reader.fieldnames or ())
+            _check_names(table, names)
+            for number, row in enumerate(reader, start=1):
+                if None in row or None in row.values():
+                    raise ManifestError(
+                        f"{table}: row {number}: got another number of cells than the {len(names)} columns; quote "
+                        f"cells that hold a {'tab' if delimiter == chr(9) else 'comma'}"
+                    )
+                yield row
+        except csv.Error as error:
+            raise ManifestError(
+                f"{table}: line {reader.line_num}: {error}; give a well-formed table"
+            ) from error
+
+
+def _check_names(table: Path, names: list[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ManifestError(f"{table}: got column {twice!r} twice, expected each once")
+    if "media" not in names:
+        raise ManifestError(
+            f"{table}: got columns {', '.join(names)}; expected media, and any of {', '.join(_KNOWN[1:])}"
+        )
+
+
+def _json_lines(table: Path) -> Iterator[dict[str, Any]]:
+    with table.open(encoding="utf-8") as file:
+        number = 0
+        for line in file:
+            if not line.strip():
+                continue
+            number += 1
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ManifestError(
+                    f"{table}: row {number}: is no JSON ({error}); expected an object a line"
+                ) from error
+            if not isinstance(values, dict):
+                raise ManifestError(f"{table}: row {number}: got {line.strip()[:40]!r}, expected an object")
+            yield values
+
+
+def _parquet(table: Path) -> Iterator[dict[str, Any]]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet", "reading a table of Parquet") from error
+    try:
+        with table.open("rb") as source, parquet.ParquetFile(source) as file:
+            _check_names(table, list(file.schema_arrow.names))
+            for batch in file.iter_batches(1024):
+                yield from batch.to_pylist()
+    except pyarrow.ArrowException as error:
+        first = " ".join(str(error).split())
+        raise ManifestError(f"{table}: is no Parquet file that can be read ({first})") from error
+
+
+def _clip(values: Mapping[str, Any], number: int, table: Path) -> ClipRow:
+    where = f"{table}: row {number}"
+    # pandas says "nothing" by a number that is none
+    values = {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in values.items()
+    }
+    media = _text(values, "media", where)
+    if not media:
+        raise ManifestError(f"{where}: has no media, expected a path or an address")
+    start, end = _seconds(values, "start", where) or 0.0, _seconds(values, "end", where)
+    if end is not None and end <= start:
+        raise ManifestError(f"{where}: got end {end} s, expected it behind start {start} s")
+    captions = {
+        kind: found for kind in CAPTIONS if (found := _captions(values.get(f"{kind}_caption"), kind, where))
+    }
+    metadata = {
+        name: value
+        for name, value in values.items()
+        if name not in _KNOWN and value is not None and value != ""
+    }
+    try:
+        metadata = json.loads(json.dumps(metadata, allow_nan=False))
+        json.dumps([media, captions, metadata], ensure_ascii=False).encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise ManifestError(
+            f"{where}: holds what JSON or Unicode cannot ({error}); write it as text"
+        ) from error
+    path = media if "://" in media else os.path.abspath(table.parent / media)
+    transcript, source = _text(values, "transcript", where), _text(values, "source", where)
+    return ClipRow(number, media, path, start, end, captions, transcript, source, metadata)
+
+
+def _text(values: Mapping[str, Any], name: str, where: str) -> str:
+    value = values.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ManifestError(f"{where}: got {name} {value!r}, expected a text")
+    return value.strip()
+
+
+def _seconds(values: Mapping[str, Any], name: str, where: str) -> float | None:
+    value = values.get(name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ManifestError(f"{where}: got {name} {value!r}, expected seconds of 0 or more, or nothing")
+    return seconds
+
+
+def _captions(value: Any, kind: str, where: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            listed = json.loads(value)
+        except (ValueError, RecursionError):
+            listed = None  # a caption that begins with a bracket
+        if isinstance(listed, list) and all(isinstance(text, str) for text in listed):
+            value = listed
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ManifestError(f"{where}: got {kind}_caption {value!r}, expected a text or a list of texts")
+    return tuple(text.strip() for text in texts if text.strip())
