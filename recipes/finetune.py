@@ -32,11 +32,12 @@ from peaframe.recipes.config_files import find_config as find_config
 from peaframe.recipes.finetune_data import lesson
 from peaframe.recipes.finetune_material import Material, cached, folder_of_run, part, read_material
 from peaframe.recipes.finetune_valid import METRICS, Measure
-from peaframe.train.finetune import Finetuning, stop_signals
+from peaframe.train.finetune import Finetuning
 from peaframe.train.optim import parameter_groups
 from peaframe.train.parallel import Place, processes
 from peaframe.train.plan import plan, seconds_per_step
 from peaframe.train.query_vectors import tune_query_vectors
+from peaframe.train.run import stop_signals
 from peaframe.train.settings import QUERIES, FinetuneSettings
 from peaframe.train.student import Student
 

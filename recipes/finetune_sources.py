@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from peaframe.clock import frame_count, frames_of_seconds, samples_of_seconds
 from peaframe.data import manifest
-from peaframe.data.latent_loader import LatentLoader
+from peaframe.data.latent_loader import LatentBatch, LatentLoader
 from peaframe.data.manifest_item import Item
 from peaframe.data.mix import Mixer, Scene
 from peaframe.data.mix_folder import FolderBank
@@ -22,9 +22,9 @@ from peaframe.data.sound_loader import SoundLoader
 from peaframe.data.vocabulary import Vocabulary
 from peaframe.models.frame import FrameModel
 from peaframe.recipes.finetune_material import Material, cached, part, seconds_of
-from peaframe.train.finetune import Loader
 from peaframe.train.pairs import Said, SaidOf, said
 from peaframe.train.parallel import Place
+from peaframe.train.run import Loader
 from peaframe.train.scenes import scene_targets
 from peaframe.train.settings import FinetuneSettings
 
@@ -33,7 +33,7 @@ from peaframe.train.settings import FinetuneSettings
 class Source:
     """Batches, and what their items say beside targets."""
 
-    loader: Loader
+    loader: Loader[LatentBatch]
     said: SaidOf
 
 

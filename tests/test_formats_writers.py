@@ -241,6 +241,7 @@ def test_parquet_as_it_grows_needs_a_newer_pyarrow(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("format", MANY)
+@pytest.mark.slow
 def test_memory_does_not_grow_with_events(
     format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

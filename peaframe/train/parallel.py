@@ -6,6 +6,7 @@ never read or written here, and the losses pass texts between processes by thems
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -103,15 +104,16 @@ def shared(student: nn.Module, place: Place, kind: str, apart: Collection[Tensor
 
 def _lengthen(student: nn.Module) -> None:
     """Make single numbers vectors of one, since FSDP2 spreads only what has a length; `Heard` has them as before."""
-    for module in student.modules():
-        for name, p in module.named_parameters(recurse=False):
-            if p.ndim == 0:
-                setattr(module, name, nn.Parameter(p.detach().reshape(1), p.requires_grad))
+    short = [(m, n) for m in student.modules() for n, p in m.named_parameters(recurse=False) if p.ndim == 0]
+    for module, name in short:
+        p = getattr(module, name)
+        setattr(module, name, nn.Parameter(p.detach().reshape(1), p.requires_grad))
 
     def shorten(_module: nn.Module, _inputs: object, heard: Heard) -> Heard:
         return Heard(*heard[:2], *(value.squeeze().clone() for value in heard[2:]))  # no views for FSDP2
 
-    student.register_forward_hook(shorten)
+    if short:
+        student.register_forward_hook(shorten)
 
 
 @contextmanager
@@ -152,6 +154,22 @@ def anywhere(flag: bool, place: Place) -> bool:
     found = torch.tensor([int(flag)], device=place.device)
     distributed.all_reduce(found, distributed.ReduceOp.MAX)
     return bool(found)
+
+
+def of_all(value: Any, place: Place) -> list[Any]:
+    """What each process has to say, by their numbers; anything that JSON can hold. All of them must call."""
+    if place.world_size == 1:
+        return [value]
+    own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(place.device)
+    length = torch.tensor([len(own)], device=place.device)
+    lengths = [torch.empty_like(length) for _ in range(place.world_size)]
+    distributed.all_gather(lengths, length)
+    longest = int(max(lengths))
+    texts = [own.new_empty(longest) for _ in lengths]
+    distributed.all_gather(texts, torch.nn.functional.pad(own, (0, longest - len(own))))
+    return [
+        json.loads(text[: int(n)].cpu().numpy().tobytes()) for text, n in zip(texts, lengths, strict=True)
+    ]
 
 
 def wait_for_all(place: Place) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from peaframe.train.optim import unfreeze
 from peaframe.train.settings import FinetuneSettings
 
 TEXTS_AT_ONCE = 256
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 class Heard(NamedTuple):
@@ -109,7 +110,7 @@ def finished(model: FrameModel) -> FrameModel:
     return model.requires_grad_(False).eval()
 
 
-def twin(model: FrameModel) -> FrameModel:
+def twin(model: _Module) -> _Module:
     """A copy that shares what stands still and has values of its own for what learns."""
     still = [t for t in (*model.parameters(), *model.buffers()) if not t.requires_grad]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in still})

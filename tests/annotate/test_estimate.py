@@ -31,6 +31,7 @@ def planned(worker, tmp_path, monkeypatch):
         yield journal, Orders(QUERIES, dict.fromkeys(QUERIES, facts.options), None, None, True, True)
 
 
+@pytest.mark.slow
 def test_it_hears_beginnings_and_keeps_nothing(worker, planned):
     journal, orders = planned
     engine = runs.Here(worker)

@@ -142,6 +142,7 @@ def test_an_error_inside_takes_everything_back(journal):
     ("content", "said"),
     [(b"hello, I am no database at all, am I?" * 99, "is damaged"), (None, "is damaged")],
 )
+@pytest.mark.slow
 def test_a_damaged_journal_is_one_line(tmp_path, refusal, content, said):
     path = tmp_path / NAME
     with Journal(path) as journal:

@@ -35,6 +35,7 @@ def sounds():
     return [demo(seconds, begin=2.0 * i) for i, seconds in enumerate(LENGTHS)]
 
 
+@pytest.mark.slow
 def test_each_of_several_is_heard_as_alone(worker, sounds):
     windows = []
     together = hear(worker, [Stretch(blocks(sound)) for sound in sounds], windows.append)

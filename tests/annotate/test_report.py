@@ -313,6 +313,7 @@ def test_times_that_are_missing_are_said() -> None:
     assert "1 recording could not be heard; " in read.said("p")
 
 
+@pytest.mark.slow
 def test_500_queries_stay_small(tone: str) -> None:
     queries = [f"query {n}, with a name of some length" for n in range(500)]
     begin = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
@@ -345,6 +346,7 @@ def many(count: int) -> Iterator[Annotated]:
         yield Annotated(f"{n:06}", "gone", 60, made(begin + dt.timedelta(hours=5 * n)), events)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_recordings() -> None:
     tracemalloc.start()
     try:

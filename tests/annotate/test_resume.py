@@ -33,6 +33,7 @@ def night(tmp_path_factory):
 OPTIONS = {"keep_scores": True, "keep_embeddings": True, "combined": True, "formats": ("csv", "json")}
 
 
+@pytest.mark.slow
 def test_stopped_after_every_unit_it_ends_as_if_it_had_not_been(worker, night, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "UNIT_WINDOWS", 2)
     _, whole = go(worker, night, tmp_path / "whole", **OPTIONS)
@@ -48,6 +49,7 @@ def test_stopped_after_every_unit_it_ends_as_if_it_had_not_been(worker, night, t
     assert not (tmp_path / "out" / "work").exists()
 
 
+@pytest.mark.slow
 def test_each_unit_is_heard_once(worker, night, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "UNIT_WINDOWS", 2)
     _, whole = go(worker, night, tmp_path / "whole")
@@ -59,6 +61,7 @@ def test_each_unit_is_heard_once(worker, night, tmp_path, monkeypatch):
     assert views(tmp_path / "out") == views(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_parts_that_somebody_tidied_up_are_heard_again(worker, night, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "UNIT_WINDOWS", 2)
     go(worker, night, tmp_path / "whole")
@@ -73,6 +76,7 @@ def test_parts_that_somebody_tidied_up_are_heard_again(worker, night, tmp_path, 
     assert views(tmp_path / "out") == views(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_stopped_between_tables_it_writes_the_rest(worker, night, tmp_path, monkeypatch):
     from peaframe.annotate import run, tables
 
@@ -97,6 +101,7 @@ def test_stopped_between_tables_it_writes_the_rest(worker, night, tmp_path, monk
     assert views(tmp_path / "out") == views(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_torn_temporary_of_a_view_is_removed(worker, night, tmp_path):
     go(worker, night, tmp_path / "out")
     before = views(tmp_path / "out")

@@ -192,6 +192,7 @@ def test_a_recording_that_was_to_be_heard_and_is_gone_ends_the_run_all_the_same(
     assert not (tmp_path / "out" / "failed.csv").exists()
 
 
+@pytest.mark.slow
 def test_names_of_all_kinds(worker, tmp_path):
     rec, out = tmp_path / "rec", tmp_path / "out"
     deep = "/".join(["deep"] * 60)
@@ -299,6 +300,7 @@ def test_overwrite_begins_anew_and_removes_what_was_there(worker, rec, tmp_path)
 
 
 @pytest.mark.parametrize("long", [False, True])
+@pytest.mark.slow
 def test_kept_embeddings_are_asked_without_any_audio(worker, rec, tmp_path, monkeypatch, long):
     if long:
         monkeypatch.setattr(units, "UNIT_WINDOWS", 1)

@@ -157,6 +157,7 @@ def many(count: int) -> Iterator[Annotated]:
 
 
 @pytest.mark.parametrize("count", [10_000])
+@pytest.mark.slow
 def test_memory_does_not_grow_with_recordings(count: int) -> None:
     tracemalloc.start()
     try:

@@ -121,6 +121,7 @@ def test_absolute_times_go_across_the_end_of_summer_time(worker, tmp_path):
     assert len(table) == 6
 
 
+@pytest.mark.slow
 def test_other_times_change_tables_without_hearing(worker, nights, tmp_path):
     options = {"options": EventOptions(threshold=0.0), "queries": ("caw",), "combined": True}
     first, out = tmp_path / "first", tmp_path / "out"
@@ -149,6 +150,7 @@ def test_a_time_comes_back_from_the_journal_as_it_was(nights, zone):
     assert (plain_time(None), time_of(None)) == (None, None)
 
 
+@pytest.mark.slow
 def test_a_combined_table_knows_recordings_that_are_added(worker, nights, tmp_path):
     options = {"options": EventOptions(threshold=0.0), "queries": ("caw",), "combined": True}
     go(worker, nights, tmp_path / "out", **options)

@@ -120,6 +120,7 @@ def joined(worker, path, seconds, together):
         ("a.ogg", 47.77, 22_050, 1e-4, 4),
     ],
 )
+@pytest.mark.slow
 def test_parts_score_as_the_whole_does(
     worker, tmp_path, monkeypatch, name, seconds, rate, tolerance, count, together
 ):

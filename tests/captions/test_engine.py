@@ -66,6 +66,7 @@ def engine(tmp_path, writer, ears, eyes, detector):
     return engine
 
 
+@pytest.mark.slow
 def test_the_whole_chain(engine, media, server, ears, eyes, detector):
     clips = read_clips(media / "clips.csv")
     labels = ("sine wave beep", "dog barking")

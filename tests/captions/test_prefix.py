@@ -56,6 +56,7 @@ def examples(encoder, media):
     return [Example(rows[name], kind, caption) for (name, kind), caption in CAPTIONS.items()], opened
 
 
+@pytest.mark.slow
 def test_it_learns_what_clips_sound_like_and_writes_it_in_the_engine(
     encoder, decoder, media, tmp_path, server
 ):

@@ -60,6 +60,7 @@ def test_from_a_table_to_captions_and_a_report(arguments, media, tmp_path, capsy
     assert all(clip.path.is_file() for clip in clips)
 
 
+@pytest.mark.slow
 def test_parts_fill_the_answers_and_the_last_run_writes_the_table(arguments, server, tmp_path, capsys):
     caption.main(arguments("whole", *REST))
     asked = sorted(server.prompts())
@@ -75,6 +76,7 @@ def test_parts_fill_the_answers_and_the_last_run_writes_the_table(arguments, ser
     assert "part 2 of 3" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(arguments, server, media, tmp_path, make_tone, until):
     with (media / "many.csv").open("w") as file:
         file.write("media\n")
@@ -114,6 +116,7 @@ def test_a_run_that_was_killed_goes_on(arguments, server, media, tmp_path, make_
     assert same[0] == same[1]
 
 
+@pytest.mark.slow
 def test_command_lines_that_make_no_sense(arguments, refusal, media):
     assert "1/4" in refusal(OptionError, caption.main, arguments("out", "--part", "5/4"))
     labels = str(media / "clips.csv")

@@ -63,6 +63,7 @@ def test_words_find_the_moment(run, recordings):
         assert [Path(one["path"]).name for one in answer["left_out"]] == ["broken.wav"]
 
 
+@pytest.mark.slow
 def test_a_sound_finds_its_like_and_both_together(run, recordings, tmp_path):
     dog = clips.cut(tmp_path / "dog.wav", 15.65, 16.84)  # another moment of the demo than that in the folder
     for words in ([], ["dog barking"]):
