@@ -19,6 +19,7 @@ from tqdm import tqdm
 from peaframe.errors import AudioError, FormatError, OptionError, VideoError
 from peaframe.eval import classification, retrieval
 from peaframe.eval.benchmarks.clip_sets import ClipBenchmark, Clips
+from peaframe.eval.benchmarks.definition import check_whole
 from peaframe.eval.clip_ears import MEDIA, POOLS, Ears
 from peaframe.eval.clip_report import save_clip_report
 from peaframe.eval.clip_tables import Joins, directions, frame_scores, text_table
@@ -74,7 +75,9 @@ def run_clips(
     if output.resolve() == data.resolve():
         raise OptionError(f"{output}: is the corpus itself; name another folder for results")
     found = benchmark.load(data)
-    unnamed = _check_whole(benchmark, found, data, allow_missing)
+    unnamed = check_whole(
+        benchmark.name, benchmark.recordings, len(found.ids), found.missing, data, allow_missing
+    )
     draws = RESAMPLES if resamples is None else resamples
     began = time.perf_counter()
     made_by = {"benchmark": benchmark.name, "model": ears.name, "fingerprint": ears.fingerprint()}
@@ -110,24 +113,6 @@ def run_clips(
     document |= more
     save_clip_report(document, output)
     return document
-
-
-def _check_whole(benchmark: ClipBenchmark, found: Clips, data: Path, allow_missing: bool) -> int:
-    """How many clips the benchmark has that its metadata here does not even name.
-
-    Raises:
-        OptionError: Clips are missing, and that is not allowed.
-    """
-    whole = len(found.ids) + len(found.missing)
-    unnamed = max(0, (benchmark.recordings or 0) - whole)
-    if (found.missing or unnamed) and not allow_missing:
-        which = f"first {found.missing[0]!r}" if found.missing else "which the metadata does not name"
-        raise OptionError(
-            f"{data}: {len(found.missing) + unnamed} of {whole + unnamed} clips of {benchmark.name} are missing, "
-            f"{which}; a score of the others is not the benchmark's: get them, or score what is there "
-            "with --allow-missing"
-        )
-    return unnamed
 
 
 def _hear(found: Clips, ears: Ears, index: MediaIndex, progress: bool) -> list[Entry]:

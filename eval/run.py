@@ -24,6 +24,7 @@ from peaframe import formats
 from peaframe.errors import AudioError, FormatError, OptionError
 from peaframe.eval.benchmarks import Benchmark, Recordings
 from peaframe.eval.benchmarks.audioset import NAMES, display_names, find_table
+from peaframe.eval.benchmarks.definition import check_whole
 from peaframe.eval.framed import FramedLabel, read_framed
 from peaframe.eval.report import save_report
 from peaframe.eval.store import ScoreStore
@@ -74,7 +75,9 @@ def run_benchmark(
     if output.resolve() == data.resolve():
         raise OptionError(f"{output}: is the corpus itself; name another folder for results")
     recordings = benchmark.load(data)
-    unnamed = _check_whole(benchmark, recordings, data, allow_missing)
+    unnamed = check_whole(
+        benchmark.name, benchmark.recordings, len(recordings.audio), recordings.missing, data, allow_missing
+    )
     true = {event.label for own in recordings.truth.values() for event in own}
     if not true:
         raise FormatError(
@@ -129,24 +132,6 @@ def run_benchmark(
     }
     save_report(document, output)
     return document
-
-
-def _check_whole(benchmark: Benchmark, found: Recordings, data: Path, allow_missing: bool) -> int:
-    """How many recordings the benchmark has that its metadata here does not even name.
-
-    Raises:
-        OptionError: Recordings are missing, and that is not allowed.
-    """
-    whole = len(found.audio) + len(found.missing)
-    unnamed = max(0, (benchmark.recordings or 0) - whole)
-    if (found.missing or unnamed) and not allow_missing:
-        which = f"first {found.missing[0]!r}" if found.missing else "which the metadata does not name"
-        raise OptionError(
-            f"{data}: {len(found.missing) + unnamed} of {whole + unnamed} recordings of {benchmark.name} are missing, "
-            f"{which}; a score of the others is not the benchmark's: get them, or score what is there "
-            "with --allow-missing"
-        )
-    return unnamed
 
 
 def _made_by(

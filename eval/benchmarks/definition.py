@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from peaframe.errors import OptionError
 from peaframe.events import Event, EventOptions
 
 __all__ = ["Benchmark", "Recordings"]
@@ -63,3 +64,31 @@ class Benchmark:
     labels: tuple[str, ...] | None
     metrics: tuple[str, ...]
     events: EventOptions | None
+
+
+def check_whole(
+    name: str, whole: int | None, found: int, missing: Sequence[str], data: Path, allow_missing: bool
+) -> int:
+    """How many recordings a benchmark has that the metadata in a folder do not even name.
+
+    Args:
+        name: The benchmark's.
+        whole: How many recordings it has; None where that is up to the folder.
+        found: How many are there.
+        missing: Those that are named and not there.
+        data: The folder.
+        allow_missing: Whether some may be missing.
+
+    Raises:
+        OptionError: Some are missing, and that is not allowed.
+    """
+    named = found + len(missing)
+    unnamed = max(0, (whole or 0) - named)
+    if (missing or unnamed) and not allow_missing:
+        which = f"first {missing[0]!r}" if missing else "which the metadata does not name"
+        raise OptionError(
+            f"{data}: {len(missing) + unnamed} of {named + unnamed} recordings of {name} are missing, "
+            f"{which}; a score of the others is not the benchmark's: get them, or score what is there "
+            "with --allow-missing"
+        )
+    return unnamed

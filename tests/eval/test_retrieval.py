@@ -345,7 +345,7 @@ def test_the_built_in_model_finds_the_demos_sounds(spoken_of, tmp_path, pool, re
     options = {"pool": pool, "resamples": 40}
     benchmark = CLIP_BENCHMARKS["clotho"]
     message = refusal(OptionError, run_clips, benchmark, spoken_of, ears, tmp_path / "out", **options)
-    assert "1040 of 1045 clips of clotho are missing" in message
+    assert "1040 of 1045 recordings of clotho are missing" in message
     document = run_clips(benchmark, spoken_of, ears, tmp_path / "out", allow_missing=True, **options)
     assert next(iter(document["metrics"])) == "text_to_audio_r1"
     assert document["metrics"]["text_to_audio_r1"]["value"] >= 0.8
