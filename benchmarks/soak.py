@@ -233,7 +233,7 @@ def lost_node(sounds: Path, out: Path, lost_after: int) -> None:
             """See `Engine`."""
             for count, result in enumerate(super().do(units), start=1):
                 yield result
-                if count == lost_after and nodes:
+                if count == lost_after and result.number:  # the trial for the estimate has units of number 0
                     cluster.remove_node(nodes.pop(), allow_graceful=False)
                     print(f"a node was lost after {count} units", flush=True)
 
