@@ -107,7 +107,8 @@ class Journal:
         if self._active:
             self._write({"step": step, "valid": dict(metrics)})
             self._bar.write(
-                f"step {step}: " + ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()), file=sys.stderr
+                f"step {step}: " + ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if "/" not in k),
+                file=sys.stderr,
             )
             self._mark = time.monotonic()
 

@@ -26,7 +26,7 @@ Precision = Literal["float32", "bfloat16"]
 _Storages = dict[int, torch.UntypedStorage]  # by address; held, so that no address is used again
 _aten = torch.ops.aten
 _NORMS = (_aten.native_layer_norm.default, _aten.native_group_norm.default)
-_ATTENTION = {  # operations of what the counter does not know: 2 products forward, 5 backward, the first one again
+OPERATIONS = {  # operations of what the counter does not know: 2 products forward, 5 backward, the first one again
     _aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, *_, **__: 4 * math.prod(q) * k[-2],
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: (
         lambda _, q, k, *__, **___: 10 * math.prod(q) * k[-2]
@@ -46,7 +46,7 @@ def count_step(
         sizes: numbers of clips, frames, texts and tokens.
     """
     tensors = (*model.named_parameters(), *model.named_buffers())
-    counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION)
+    counter = FlopCounterMode(display=False, custom_mapping=OPERATIONS)
     with _training(model, precision), FakeTensorMode():
         given = {
             f"model.{name}": torch.empty(x.shape, dtype=x.dtype, requires_grad=name in learning)
@@ -117,7 +117,8 @@ class Kept:
     def _enter(self, number: int, _: Any, args: Any, kwargs: Any) -> None:
         self._layer, self._before = number, self.operations()
         tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
-        self._inputs[number] = {_key(x): x.untyped_storage() for x in tensors}
+        # of every time that it is called
+        self._inputs.setdefault(number, {}).update({_key(x): x.untyped_storage() for x in tensors})
 
     def _leave(self, _: Any, __: Any, out: Tensor) -> None:
         self._layer = None
