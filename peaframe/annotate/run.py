@@ -30,6 +30,7 @@ from peaframe.files import atomic_path
 
 _TABLES_EVERY_SECONDS = 30.0
 _TOLD_EVERY_SECONDS = 2.0
+_TRIAL_SHARE = 0.01  # of a run, to say how long it will take
 
 
 def annotate(job: Job, engine: Engine, progress: Progress | None = None) -> Outcome:
@@ -140,7 +141,8 @@ class _Run:
     def estimate(self) -> None:
         """Say what it will take."""
         jobs = self._engine.jobs
-        found = estimate(self._engine, self._journal, self._orders, self._facts)
+        share = 1.0 if self._job.dry_run else _TRIAL_SHARE
+        found = estimate(self._engine, self._journal, self._orders, self._facts, share)
         self.outcome.estimate = found
         free = shutil.disk_usage(self._job.output if self._job.output.exists() else self._existing()).free
         disk = found.disk + found.disk_meanwhile

@@ -42,7 +42,9 @@ def test_audiocaps_with_a_pe_av(run, audiocaps, tmp_path, tokenizer_content):
         "--device",
         "cpu",
     ]
-    one_line(run(*words), "972 of 975 recordings of audiocaps are missing", "'abcdefghij3_3'", "--allow-missing")
+    one_line(
+        run(*words), "972 of 975 recordings of audiocaps are missing", "'abcdefghij3_3'", "--allow-missing"
+    )
     ran = run(*words, "--allow-missing", "--resamples", "10")
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
