@@ -72,6 +72,7 @@ def test_a_worker_that_died_over_one_says_nothing_of_time(worker, planned):
     assert estimate(Lost(worker), journal, orders, worker.facts()).rate == 0.0
 
 
+@pytest.mark.slow
 def test_long_runs_are_estimated_before_they_begin(worker, tmp_path, monkeypatch):
     from peaframe.annotate.run import _Run
 

@@ -51,6 +51,7 @@ def test_each_of_several_is_heard_as_alone(worker, sounds):
     assert max(windows) >= BATCH_WINDOWS > sum(windows) / len(windows) > 2
 
 
+@pytest.mark.slow
 def test_an_error_in_one_leaves_the_others_as_they_are(worker, sounds):
     good = [0, 1, 3, 4]
     stretches = [Stretch(blocks(sounds[i])) for i in good]

@@ -146,6 +146,7 @@ def test_a_unit_that_is_lost_is_tried_whole_then_each_recording_alone():
     assert piece.error == "/rec/2.wav: ended 3 workers that heard it (exit code 9); it may be damaged"
 
 
+@pytest.mark.slow
 def test_a_model_that_is_none_is_said_once(refusal):
     engine = LocalEngine(Machine("no-such-model", "cpu", "exact", 1), 2)
     try:

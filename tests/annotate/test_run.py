@@ -58,6 +58,7 @@ def test_what_is_found_is_what_detect_finds(worker, archive, finished):
     assert not (finished / "work").exists()
 
 
+@pytest.mark.slow
 def test_scores_that_are_kept_are_those_of_detect(worker, archive, tmp_path):
     go(worker, archive, tmp_path / "out", keep_scores=True)
     for name in ("a.wav", "night 1/c.wav", "night 2/deep/d.wav"):
@@ -143,6 +144,7 @@ def test_a_recording_that_changes_before_it_is_heard_waits_for_the_next_run(work
     assert views(tmp_path / "out") == views(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_what_was_done_stays_what_is_new_is_added_what_changed_is_heard_anew(worker, rec, tmp_path):
     go(worker, rec, tmp_path / "out")
     before = views(tmp_path / "out")
@@ -418,6 +420,7 @@ def test_a_done_recording_that_cannot_be_looked_at_keeps_its_results(worker, rec
     assert views(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 def test_a_moved_archive_is_not_heard_again_but_tables_with_paths_are_written_anew(worker, rec, tmp_path):
     out = tmp_path / "out"
     go(worker, rec, out, formats=("csv", "raven"), options=ALL)

@@ -80,6 +80,7 @@ def test_all_formats_can_be_written_and_combined(worker, archive, mine):
     assert len(each) == outcome.events
 
 
+@pytest.mark.slow
 def test_the_least_score_filters_everything_and_back(worker, archive, mine):
     go(worker, archive, mine, combined=True)
     before = views(mine)
@@ -105,6 +106,7 @@ def nights(tmp_path):
     return tmp_path / "rec"
 
 
+@pytest.mark.slow
 def test_absolute_times_go_across_the_end_of_summer_time(worker, tmp_path):
     write(tmp_path / "rec" / "20241027_025950.WAV", 30.0, 16_000)  # ten seconds later it is 02:00 again
     out = tmp_path / "out"

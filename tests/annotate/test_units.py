@@ -135,6 +135,7 @@ def test_parts_score_as_the_whole_does(
     np.testing.assert_allclose(values, whole.values, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_embeddings_of_parts_are_those_of_the_whole(worker, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "UNIT_WINDOWS", 1)
     path = write(tmp_path / "a.wav", 40.1)

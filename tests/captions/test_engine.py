@@ -104,6 +104,7 @@ def test_the_whole_chain(engine, media, server, ears, eyes, detector):
     assert all(one.refused == "" for one in made)
 
 
+@pytest.mark.slow
 def test_batches_change_nothing(engine, media):
     clips = read_clips(media / "clips.csv")
     assert engine(batch=8).run(clips) == engine(batch=1, file="other.sqlite").run(clips)
@@ -230,6 +231,7 @@ def many(media, make_tone, count=8):
     return [Clip(path.name, path) for path in paths]
 
 
+@pytest.mark.slow
 def test_captions_that_too_many_clips_have(engine, media, make_tone, server):
     clips = many(media, make_tone)
     again = "too many clips have the same caption"

@@ -35,6 +35,7 @@ def arguments(models, media, server, tmp_path):
     return arguments
 
 
+@pytest.mark.slow
 def test_from_a_table_to_captions_and_a_report(arguments, media, tmp_path, capsys, models):
     (media / "labels.txt").write_text("sine wave beep\n\ndog barking\n")
     caption.main(arguments("out", "--device", "cpu", "--labels", str(media / "labels.txt")))

@@ -43,6 +43,7 @@ def found(ran):
     return json.loads(ran.out)
 
 
+@pytest.mark.slow
 def test_words_find_the_moment(run, recordings):
     for words, name, start, end in (
         ("dog barking", "one.wav", 1.25, 2.44),
@@ -92,6 +93,7 @@ def test_the_table_is_for_people(run, recordings):
     assert how.startswith("peaframe-mini on cpu: 4 files, 14.9 s of sound; 4 of them heard just now in ")
 
 
+@pytest.mark.slow
 def test_an_index_hears_each_content_once_and_goes_on(run, recordings, tmp_path):
     index = tmp_path / "kept"
     fresh = found(run("search", recordings, "guitar playing", "--json"))

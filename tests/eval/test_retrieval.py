@@ -359,6 +359,7 @@ def test_the_built_in_model_finds_the_demos_sounds(spoken_of, tmp_path, pool, re
     assert "PARTIAL: 1040 clips missing" in (tmp_path / "out/report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_is_of_one_model(spoken_of, tmp_path, pe_av, refusal):
     benchmark, out = CLIP_BENCHMARKS["clotho"], tmp_path / "out"
     ears = load_ears(str(pe_av), "cpu")

@@ -287,6 +287,7 @@ def test_losses_are_in_float32_under_autocast(batch):
     assert coarse["loss"] != exact["loss"]
 
 
+@pytest.mark.slow
 def test_it_learns_which_clips_belong_together(batch):
     options = replace(tiny.OPTIONS, pairs=("A-AC", "A-V", "V-(A+text)"))
     student = tiny.make_student(options).float()
