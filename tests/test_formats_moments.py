@@ -83,7 +83,6 @@ def test_a_moment_is_what_the_recording_says(start: dt.datetime, expansion: int)
     meta = {"recorded": {"a.wav": moments.describe(whole)}}
     for seconds in (0.0, 0.125, 1.0, 1800.0, 3600.0, 7e6):
         found = moments.moment(meta, "a.wav", seconds)
-        assert found is not None
         assert found.isoformat() == whole.at(seconds).isoformat()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -46,7 +47,7 @@ def in_order(call: Callable[[_In], _Out], tasks: Iterable[_In], threads: int) ->
         pool.shutdown(cancel_futures=True)
 
 
-class Reader(Generic[_Out]):
+class Reader(ABC, Generic[_Out]):
     """Samples of an epoch, each time it is gone through; one left in the middle goes on there.
 
     Processes that share the work of a rank each take a reader
@@ -111,9 +112,9 @@ class Reader(Generic[_Out]):
         """What the samples depend on beside what is known here, as JSON."""
         return []
 
+    @abstractmethod
     def _decode(self, shard: str, files: dict[str, bytes]) -> _Out:
         """A sample from what its files hold."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         """Samples of an epoch on each rank, given or not."""

@@ -7,6 +7,7 @@ both make the same bytes.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,7 +56,7 @@ class Recording:
         return moments.begun(self.recorded, self.name)
 
 
-class Pieces:
+class Pieces(ABC):
     """A file of text in the making.
 
     `rows` changes nothing here, so that a recording that is refused leaves no trace; `passed` is told of the others.
@@ -80,13 +81,13 @@ class Pieces:
         """
         return ""
 
+    @abstractmethod
     def rows(self, recording: Recording) -> str:
         """What a recording adds.
 
         Raises:
             FormatError: the format cannot hold it.
         """
-        raise NotImplementedError
 
     def passed(self, recording: Recording) -> None:
         """Take note of a recording whose rows were written."""

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import runpy
-import signal
 import threading
 import time
 from pathlib import Path
@@ -25,7 +24,6 @@ from peaframe.errors import ModelError
 runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "runs.py")))
 go, write, views, failed, QUERIES = runs.go, runs.write, runs.views, runs.failed, runs.QUERIES
 MINI = Machine("peaframe-mini", "cpu", "exact", 1)
-PROC = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into /proc")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +89,6 @@ def test_two_workers_give_the_bytes_of_one(worker, rec, tmp_path, monkeypatch):
     assert views(tmp_path / "two") == views(tmp_path / "here")
 
 
-@PROC
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced(worker, rec, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "UNIT_WINDOWS", 2)
@@ -102,7 +99,6 @@ def test_a_worker_that_is_killed_is_replaced(worker, rec, tmp_path, monkeypatch)
     assert views(tmp_path / "out") == views(tmp_path / "here")
 
 
-@PROC
 @pytest.mark.slow
 def test_a_recording_that_always_ends_its_worker_fails_alone_and_is_tried_again(
     worker, tmp_path, monkeypatch
@@ -158,7 +154,6 @@ def test_a_model_that_is_none_is_said_once(refusal):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
 def test_a_worker_that_dies_while_it_loads_is_said():
     engine = LocalEngine(MINI, 1)
 

@@ -16,7 +16,6 @@ from peaframe.annotate import units
 runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "runs.py")))
 go, write, views, failed = runs.go, runs.write, runs.views, runs.failed
 ASK = ("--query", "dog barking", "--query", "caw", "--progress", "none")
-LINUX = Path("/proc/self/stat").exists()
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +139,6 @@ def undisturbed(long_night, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not LINUX, reason="looks at processes in /proc")
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(long_night, undisturbed, tmp_path):
     chance, killed = random.Random(6), 0
     command = (long_night, *ASK, "--output", tmp_path / "out", "--jobs", 2, "--scores", "--combined")
@@ -166,7 +164,6 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(long_night, undisturb
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not LINUX, reason="looks at processes in /proc")
 def test_ctrl_c_ends_with_130_and_goes_on_afterwards(long_night, undisturbed, tmp_path):
     command = (long_night, *ASK, "--output", tmp_path / "out", "--jobs", 2, "--scores", "--combined")
     process = runs.command(*command)

@@ -193,8 +193,8 @@ def test_no_stamps_and_odd_numbers_are_refused(tmp_path, stamps, refusal):
 def test_the_first_model_has_all_that_shards_need(tmp_path, tokenizer_file):
     assert recipe.main(["pretrain_tiny", "--first", str(tmp_path / "first"), "model.codec=null"]) == 0
     model = load_audio_video_model(tmp_path / "first")
-    assert model.image is not None
-    assert model.tokenizer is not None
+    assert model.image.config.size == 48
+    assert model.tokenizer(["a"])[0].shape[0] == 1
     assert model.config.text.vocabulary > 512
     sound = 0.2 * torch.sin(torch.arange(RATE) * torch.tensor([[0.02], [0.1], [0.3]]))
     with torch.no_grad():  # it hears sounds, and sees pictures, as different ones
