@@ -50,6 +50,7 @@ def test_one_pass_and_pieces_agree(kind, frames):
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.sampled_from(["state", "chunks"]))
+@pytest.mark.slow
 def test_any_pieces_give_the_same(frames, kind):
     samples = noise(max(1, sum(frames)) * HOP)
     parts = samples.split([n * HOP for n in frames]) if sum(frames) else [samples]

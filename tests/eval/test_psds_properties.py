@@ -142,6 +142,7 @@ def merged_by_hand(case: Case) -> Case:
 
 @settings(max_examples=300, deadline=None)
 @given(case=cases(), chosen=any_settings)
+@pytest.mark.slow
 def test_is_what_the_definition_says(case: Case, chosen: PSDSSettings) -> None:
     value, per_label = by_definition(merged_by_hand(case), chosen)
 

@@ -101,6 +101,7 @@ def test_a_run_leaves_what_is_promised(config, train, place):
     assert frames.logit_bias.item() == pytest.approx(beside["scales.bias"][0].item())
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(config, train):
     file = config(options={"best_rq": {**own.BEST_RQ, "fill": "learned"}}, clips_at_once=4)
     whole = train(file, "whole")
@@ -135,6 +136,7 @@ def test_a_killed_run_goes_on_bit_for_bit(config, train, tmp_path):
     runs.same_run(whole, out)
 
 
+@pytest.mark.slow
 def test_pieces_and_recomputing_change_nothing(config, train):
     plain = train(config("plain", schedule={"steps": 3}), "plain")
     changed = train(

@@ -65,6 +65,7 @@ def planned(options, clips_at_once=None, machine=None, **changes):
 
 @pytest.mark.parametrize("clips_at_once", [None, 4])
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_operations_are_those_of_a_real_step(case, clips_at_once):
     options = CASES[case]
     student, batch = PretrainModel(new_model(av_config("tiny")), options), make_batch()
@@ -105,6 +106,7 @@ def test_activations_are_what_a_real_forward_pass_keeps(case, half):
     assert counted == pytest.approx(sum(size for _, size in kept.values()), rel=0.08)
 
 
+@pytest.mark.slow
 def test_recomputing_keeps_less_and_takes_longer():
     plain, again = planned(CASES["no best_rq"]), planned(CASES["recomputed"])
     assert again.activations < 0.6 * plain.activations
@@ -134,6 +136,7 @@ def test_weights_and_moments_are_those_of_a_real_step():
     assert counted.learning + counted.still == sum(p.numel() for p in student.parameters())
 
 
+@pytest.mark.slow
 def test_days_and_money_are_arithmetic():
     machine = Machine(gpus=2, flops=1e12, utilisation=0.5, memory=1e6, price=3.0)
     found = planned(CASES["no best_rq"], machine=machine, steps=7200)
@@ -155,6 +158,7 @@ def test_days_and_money_are_arithmetic():
     assert "fits" in "\n".join(alone.lines())
 
 
+@pytest.mark.slow
 def test_true_sizes_are_counted_without_weights_or_data(capsys):
     settings = recipe.read_settings(find_config("pretrain_stage1", pretraining=True))
     lines = recipe.describe(settings, Machine(gpus=126))
