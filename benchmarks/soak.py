@@ -215,9 +215,9 @@ def lost_node(sounds: Path, out: Path, lost_after: int) -> None:
 
     from peaframe.annotate.job import Job
     from peaframe.annotate.planning import Times
-    from peaframe.annotate.ray_engine import RayEngine
     from peaframe.annotate.run import annotate
     from peaframe.annotate.work import Machine, Unit, UnitResult
+    from peaframe.workers.ray_engine import RayEngine
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     room = {"object_store_memory": 100 * 2**20}

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peaframe import formats
 from peaframe.calibration import Calibration
@@ -17,6 +17,7 @@ from peaframe.cli.output import print_text
 from peaframe.errors import OptionError
 from peaframe.events import EventOptions
 from peaframe.queries import QueryFile
+from peaframe.workers.chosen import ENGINES, check, engine_of
 
 if TYPE_CHECKING:
     from peaframe.annotate.job import Outcome
@@ -105,9 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run = parser.add_argument_group("how to run")
     run.add_argument("--jobs", type=int, metavar="N", help="workers; default: one a GPU, or one a processor")
-    run.add_argument(
-        "--engine", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster"
-    )
+    run.add_argument("--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster")
     run.add_argument(
         "--ray-address", metavar="ADDRESS", help="of a cluster; default: a Ray of this machine's own"
     )
@@ -130,10 +129,7 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(
             f"--calibration was fitted to the words {both[0]!r}, which --query-file replaces; leave out one of them"
         )
-    if args.jobs is not None and args.jobs < 1:
-        raise OptionError(f"--jobs: got {args.jobs}, expected 1 or more")
-    if args.ray_address is not None and args.engine != "ray":
-        raise OptionError("--ray-address needs --engine ray; give both")
+    check(args.engine, args.jobs, args.ray_address)
     from peaframe.annotate.job import Job
     from peaframe.annotate.planning import Times
     from peaframe.annotate.progress import Progress
@@ -160,7 +156,8 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         dry_run=args.dry_run,
     )
-    engine = _engine(args, Machine(args.model, args.device, args.precision))
+    machine = Machine(args.model, args.device, args.precision)
+    engine = engine_of(machine, args.engine, args.jobs, args.ray_address)
     try:
         outcome = annotate(job, engine, Progress(args.progress))
         facts, jobs = engine.facts(), engine.jobs
@@ -171,16 +168,6 @@ def run(args: argparse.Namespace) -> int:
             print_text(json.dumps(dataclasses.asdict(outcome), ensure_ascii=False) + "\n")
         return 0
     return _say(args, outcome, facts, jobs)
-
-
-def _engine(args: argparse.Namespace, machine: Any) -> Any:
-    if args.engine == "ray":
-        from peaframe.annotate.ray_engine import RayEngine
-
-        return RayEngine(machine, args.jobs, args.ray_address)
-    from peaframe.annotate.local import LocalEngine
-
-    return LocalEngine(machine, args.jobs)
 
 
 def _formats(text: str) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peaframe.cli.output import print_text
 from peaframe.errors import OptionError
+from peaframe.workers.chosen import ENGINES, check, engine_of
 
 if TYPE_CHECKING:
     from peaframe.data.clips_table import ClipRow
@@ -23,6 +25,7 @@ examples:
   peaframe shards clips.parquet shards --model my_pe_av --frames 16 --source vggsound
   peaframe shards clips.csv shards/3 --model pe-av-small --part 3/16
   peaframe shards sounds.jsonl shards --content audio --video none
+  peaframe shards clips.parquet shards --model pe-av-small --engine ray --ray-address auto
 
 TABLE (.csv, .tsv, .jsonl or .parquet) has a clip a row: media (a path from the table's folder, or an address), start
 and end in seconds, audio_caption, visual_caption, audio_visual_caption (a text or a JSON list of texts), transcript,
@@ -30,8 +33,8 @@ source; any other column is kept. Only media is needed. A picture is a video tha
 
 OUT gets WebDataset tar files and shards.json; clips that cannot be read are in failed.csv, clips whose content an
 earlier one has in duplicates.csv. Stopped, the same command goes on where it was. The same table and model give the
-same files, byte for byte, with any --jobs. Many machines share a table by --part, each into a folder of its own;
-duplicates are then found within a part.
+same files, byte for byte, with any --jobs and --engine. Without Ray, machines share a table by --part, each into a
+folder of its own; duplicates are then found within a part.
 """
 
 
@@ -56,7 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--part", type=_part, default=(1, 1), metavar="K/N", help="only every Nth clip, from the Kth on"
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes; default: %(default)s")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="workers; default: 1, or all that a Ray cluster has room for"
+    )
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster")
+    parser.add_argument(
+        "--ray-address", metavar="ADDRESS", help="of a cluster; default: a Ray of this machine's own"
+    )
     parser.add_argument("--device", default="cpu", help="where the model runs; default: %(default)s")
     parser.add_argument(
         "--shard-mb",
@@ -82,8 +91,9 @@ def _part(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> None:
     """Check the whole table, write, say what was made."""
-    if args.jobs < 1 or not 0 < args.shard_mb < 1e9:
-        raise OptionError(f"got --jobs {args.jobs}, --shard-mb {args.shard_mb:g}; expected 1 or more")
+    check(args.engine, args.jobs, args.ray_address)
+    if not 0 < args.shard_mb < 1e9:
+        raise OptionError(f"got --shard-mb {args.shard_mb:g}; expected more than 0, less than 1e9")
     from tqdm import tqdm
 
     from peaframe.data.clip_shards import ClipContent, write_clip_shards
@@ -93,7 +103,15 @@ def run(args: argparse.Namespace) -> None:
     count = sum(1 for _ in _rows(args))
     if not count:
         raise OptionError(f"{args.table}: no clip is of --source {args.source} and --part; give others")
-    with tqdm(total=count, desc="shards", unit="clip", disable=None) as bar:
+    engine = None
+    if args.engine == "ray":
+        from peaframe.data.clip_processes import ClipMachine
+
+        engine = engine_of(ClipMachine(wanted), args.engine, args.jobs, args.ray_address)
+    with (
+        closing(engine) if engine else nullcontext(),
+        tqdm(total=count, desc="shards", unit="clip", disable=None) as bar,
+    ):
 
         def counted() -> Iterator[ClipRow]:
             for row in _rows(args):
@@ -101,7 +119,8 @@ def run(args: argparse.Namespace) -> None:
                 bar.update()
 
         size = max(1, round(args.shard_mb * _MB))
-        index = write_clip_shards(counted(), args.out, wanted, shard_bytes=size, jobs=args.jobs)
+        jobs = args.jobs or 1
+        index = write_clip_shards(counted(), args.out, wanted, shard_bytes=size, jobs=jobs, engine=engine)
     said = f"{args.out}: {index.samples} of {count} clips ({args.content}"
     said += ", features of pictures" if wanted.video else ""
     said += f") in {len(index.shards)} shards, {index.bytes / _MB:.1f} MB\n"

@@ -96,6 +96,16 @@ class Corpus:
                 places.setdefault(label, []).append(file)
         return {label: places[label] for label in self.labels if label in places}
 
+    def check_files(self, durations: Mapping[str, float]) -> None:
+        """Raise OptionError unless durations are those of its recordings."""
+        odd = sorted(set(self.files) ^ set(durations))
+        if odd:
+            has, lacks = ("scores", "duration") if odd[0] in self.files else ("a duration", "scores")
+            raise OptionError(
+                f"{odd[0]!r} has {has} and no {lacks}, like {len(odd) - 1} more recordings in one only; "
+                "give both for the same recordings"
+            )
+
     @property
     def without_truth(self) -> tuple[str, ...]:
         """The labels that never happen, which recall-like metrics cannot score."""

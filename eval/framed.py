@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from peaframe.errors import FormatError, OptionError
 from peaframe.eval.corpus import FrameScores
 from peaframe.eval.ranking import auroc, d_prime
+from peaframe.eval.tables import read_text
 
 __all__ = ["FramedLabel", "FramedResult", "framed_d_prime", "read_framed"]
 
@@ -81,12 +82,7 @@ def read_framed(path: str | Path) -> list[FramedLabel]:
     Raises:
         FormatError: The file cannot be read, is no such table, or contradicts itself; with file and line.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    text = read_text(path)
     places: list[int] | None = None
     width = 0
     seen: dict[tuple[str, float, float, str], tuple[int, bool]] = {}

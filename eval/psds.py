@@ -207,13 +207,7 @@ def _seconds(corpus: Corpus, durations: Mapping[str, float] | None) -> Floats:
     if durations is None:
         seconds = corpus.edges[corpus.first[1:] - 1] - corpus.edges[corpus.first[:-1]]
     else:
-        odd = sorted(set(corpus.files) ^ set(durations))
-        if odd:
-            has, lacks = ("scores", "duration") if odd[0] in corpus.files else ("a duration", "scores")
-            raise OptionError(
-                f"{odd[0]!r} has {has} and no {lacks}, like {len(odd) - 1} more recordings in one only; "
-                "give both for the same recordings"
-            )
+        corpus.check_files(durations)
         seconds = np.array([durations[file] for file in corpus.files], dtype=np.float64)
     if not 0 < seconds.sum() < np.inf:
         raise OptionError(f"got recordings of {seconds.sum():g} seconds together; expected more than 0")

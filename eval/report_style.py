@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+from peaframe.annotate.page_style import PAGE
+
 __all__ = ["SCRIPT", "STYLE"]
 
 # Blue and orange are Okabe and Ito's (2008), told apart by colour-blind eyes too.
-STYLE = """
+_OWN = """
 :root{color-scheme:light dark;--paper:#fff;--card:#f7f8f9;--ink:#1c2228;--soft:#5a646e;--rule:#dde1e5;
 --blue:#0072b2;--orange:#c65102;--thin:#7b8794;--bar:#9cc9e3;--warn:#fdf0e3;--strong:#fff}
 @media (prefers-color-scheme:dark){:root{--paper:#13171a;--card:#1b2024;--ink:#e4e7ea;--soft:#9aa5af;
 --rule:#2d343a;--blue:#56b4e9;--orange:#f0a030;--thin:#7d8893;--bar:#2c6a8f;--warn:#33260f;--strong:#0c0f11}}
-*{box-sizing:border-box}
-html{-webkit-text-size-adjust:100%}
-body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.55 system-ui,-apple-system,"Segoe UI",
-Roboto,"Helvetica Neue","Liberation Sans",Arial,sans-serif;font-variant-numeric:tabular-nums lining-nums}
-main{max-width:1080px;margin:0 auto;padding:44px 28px 72px}
-h1,h2,.value{font-family:Charter,"Bitstream Charter","Iowan Old Style",Cambria,"Liberation Serif",Georgia,serif;
-font-weight:600;letter-spacing:-.005em}
-h1{font-size:31px;line-height:1.2;margin:0 0 8px;overflow-wrap:anywhere}
 h2{font-size:21px;line-height:1.3;margin:52px 0 4px}
-p{margin:6px 0 14px;max-width:74ch;overflow-wrap:anywhere}
-a{color:var(--blue)}
-.soft,small,figcaption{color:var(--soft)}
-small,figcaption{font-size:13px;line-height:1.45}
 .partial{max-width:none;margin:0 0 26px;padding:12px 16px;background:var(--warn);
 border-left:4px solid var(--orange);
 font-weight:600}
@@ -41,22 +31,7 @@ width:max(3px,calc((var(--b) - var(--a))*100%));
 background:var(--blue);opacity:.45;border-radius:4px}
 .scale b{position:absolute;top:-3px;height:13px;width:3px;margin-left:-1.5px;left:calc(var(--v)*100%);
 background:var(--blue);border-radius:2px}
-dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:4px 22px;margin:12px 0}
-dl.facts{display:flex;flex-wrap:wrap;gap:10px 32px;margin:20px 0 0}
-dt{color:var(--soft);overflow-wrap:anywhere}
-dd{margin:0;overflow-wrap:anywhere}
-.facts dt{font-size:13px}
-.scroll{overflow-x:auto;margin:12px 0 6px;-webkit-overflow-scrolling:touch}
-table{border-collapse:separate;border-spacing:0;width:100%;font-size:14px;line-height:1.4}
 table.narrow{width:auto;min-width:min(100%,460px)}
-th,td{padding:6px 10px;text-align:left;vertical-align:middle;border-bottom:1px solid var(--rule)}
-thead th{vertical-align:bottom;color:var(--soft);font-weight:500;font-size:13px;
-border-bottom:1px solid var(--soft);
-white-space:nowrap}
-tbody th{font-weight:500}
-td.n,th.n{text-align:right;white-space:nowrap}
-th:first-child,td:first-child{padding-left:0}
-th:last-child,td:last-child{padding-right:2px}
 td.bar{min-width:84px;background:linear-gradient(var(--bar),var(--bar)) no-repeat 10px calc(100% - 2px)/
 calc((100% - 20px)*var(--v)) 3px}
 .labels{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;overflow:hidden;max-width:30ch;
@@ -64,14 +39,8 @@ min-width:11ch;overflow-wrap:anywhere}
 .long{max-width:52ch;min-width:19ch;overflow-wrap:anywhere}
 .what{display:grid;grid-template-columns:235px minmax(0,1fr);align-items:baseline;gap:0 16px;
 overflow-wrap:anywhere}
-.tall{max-height:min(78vh,760px);overflow:auto}
-.tall thead th{position:sticky;top:0;z-index:1;background:var(--paper)}
-thead button{all:unset;cursor:pointer;white-space:nowrap}
 thead button:focus-visible,select:focus-visible,summary:focus-visible,.scroll:focus-visible{
 outline:2px solid var(--blue);outline-offset:2px}
-thead button::after{content:"\\2195";display:inline-block;width:1.1em;text-align:right;opacity:.4}
-[aria-sort=ascending] button::after{content:"\\2191";opacity:1}
-[aria-sort=descending] button::after{content:"\\2193";opacity:1}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:26px 30px;
 margin:14px 0}
 .pair.lean{grid-template-columns:minmax(0,1.9fr) minmax(0,1fr)}
@@ -110,8 +79,6 @@ fill-opacity:1}
 .js .pick{display:block}
 select{font:inherit;max-width:min(100%,360px);padding:4px 8px;color:var(--ink);background:var(--card);
 border:1px solid var(--rule);border-radius:5px;margin-left:6px}
-summary{cursor:pointer;color:var(--soft)}
-footer{margin-top:56px;padding-top:14px;border-top:1px solid var(--rule);color:var(--soft);font-size:13px}
 @media (max-width:560px){main{padding:26px 16px 48px}h1{font-size:25px}h2{margin-top:42px}
 .cards{grid-template-columns:repeat(2,minmax(0,1fr));gap:10px}.cards li{padding:11px 12px}.cards .value{
 font-size:27px}
@@ -128,6 +95,7 @@ background:var(--paper)}
 figure,.cards li,tr{break-inside:avoid}h2{break-after:avoid}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
+STYLE = PAGE + _OWN
 
 # Sorts tables of class `sortable`, and shows one label's curves in orange. The page is whole without it.
 SCRIPT = """

@@ -268,13 +268,7 @@ def _highest(values: NDArray[np.float32], first: Ints, stop: Ints) -> NDArray[np
 
 
 def _check_durations(durations: Mapping[str, float], corpus: Corpus) -> None:
-    odd = sorted(set(corpus.files) ^ set(durations))
-    if odd:
-        has, lacks = ("scores", "duration") if odd[0] in corpus.files else ("a duration", "scores")
-        raise OptionError(
-            f"{odd[0]!r} has {has} and no {lacks}, like {len(odd) - 1} more recordings in one only; "
-            "give both for the same recordings"
-        )
+    corpus.check_files(durations)
     for file in corpus.files:
         if not 0 < durations[file] < math.inf:
             raise OptionError(f"{file!r} lasts {durations[file]:g} s; expected a duration over 0 s")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from peaframe.errors import OptionError
 from peaframe.eval.corpus import FrameScores
 from peaframe.eval.tables import ScoreTable, read_table, table_paths
+from peaframe.scores import column_of
 
 __all__ = ["ScoreStore"]
 
@@ -87,9 +88,7 @@ class ScoreStore(Mapping[str, ScoreTable]):
         Raises:
             OptionError: There is no such label.
         """
-        if label not in self._labels:
-            raise OptionError(f"no scores for {label!r}; the labels are {', '.join(map(repr, self._labels))}")
-        row = self._labels.index(label)
+        row = column_of(label, self._labels)
         out = np.empty(sum(frames for _, frames in self._blocks), dtype=np.float32)
         at = 0
         for begin, frames in self._blocks:

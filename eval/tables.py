@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from peaframe.errors import FormatError, OptionError
 from peaframe.eval.corpus import FrameScores
 from peaframe.files import atomic_path
+from peaframe.scores import column_of
 
-__all__ = ["ScoreTable", "read_table", "table_paths", "write_table"]
+__all__ = ["ScoreTable", "read_table", "read_text", "table_paths", "write_table"]
 
 SUFFIX = ".tsv"
 _JOIN = 1e-6  # seconds: frames this far apart touch; times are often written with few digits
@@ -74,9 +75,7 @@ class ScoreTable:
         Raises:
             OptionError: There is no such label.
         """
-        if label not in self.labels:
-            raise OptionError(f"no scores for {label!r}; the labels are {', '.join(map(repr, self.labels))}")
-        return self.values[:, self.labels.index(label)]
+        return self.values[:, column_of(label, self.labels)]
 
 
 def table_paths(folder: str | Path) -> dict[str, Path]:
@@ -104,17 +103,22 @@ def read_table(path: str | Path) -> ScoreTable:
     Raises:
         FormatError: The file cannot be read or is no score table; with the line where one can be named.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    text = read_text(path)
     head, _, body = text.partition("\n")
     labels = _header(head.rstrip("\r"), path)
     rows = _numbers(body, len(labels) + 2, path)
     edges = _edges(rows[:, 0], rows[:, 1], path)
     return ScoreTable(rows[:, 2:].astype(np.float32), labels, edges)
+
+
+def read_text(path: str | Path) -> str:
+    """A file of UTF-8 text; raises FormatError if it is none."""
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
 def write_table(path: str | Path, scores: FrameScores) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,9 +90,7 @@ class Scores:
         Raises:
             OptionError: There is no such label.
         """
-        if label not in self.labels:
-            raise OptionError(f"no scores for {label!r}; the labels are {', '.join(map(repr, self.labels))}")
-        return self.values[:, self.labels.index(label)]
+        return self.values[:, column_of(label, self.labels)]
 
     def save(self, path: str | Path) -> None:
         """Write everything to one `.npz` file, at once or not at all.
@@ -147,6 +145,13 @@ class Scores:
         edges = self.edges
         columns = np.column_stack([edges[:-1], edges[1:], self.values.astype(np.float64)])
         return pd.DataFrame(columns, columns=["onset", "offset", *self.labels])
+
+
+def column_of(label: str, labels: Sequence[str]) -> int:
+    """Where a label stands among those of scores; raises OptionError if it does not."""
+    if label not in labels:
+        raise OptionError(f"no scores for {label!r}; the labels are {', '.join(map(repr, labels))}")
+    return labels.index(label)
 
 
 def _checked_labels(labels: Iterable[str]) -> tuple[str, ...]:

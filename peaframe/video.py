@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +32,14 @@ class VideoInfo:
         pictures: it has pictures; the cover of a record does not count.
         still: it is one picture, which stands still for as long as one likes.
         duration: seconds from its beginning to the end of its pictures, as its container claims; 0 where it does not.
+        whole: seconds from its beginning to its end, sound included, likewise.
     """
 
     sound: bool
     pictures: bool
     still: bool
     duration: float
+    whole: float = 0.0
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -48,15 +50,14 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     """
     with _opened(Path(path)) as container:
         stream = _moving(container)
-        duration = 0.0
+        duration = whole = (container.duration or 0) / av.time_base
         if stream is not None and stream.duration:
             duration = (stream.start_time or 0) * float(stream.time_base) - _origin(container)
             duration += stream.duration * float(stream.time_base)
-        elif container.duration:
-            duration = container.duration / av.time_base
         family = container.format.name
         still = stream is not None and (family == "image2" or family.endswith("_pipe"))
-        return VideoInfo(bool(container.streams.audio), stream is not None, still, 0.0 if still else duration)
+        times = (0.0, 0.0) if still else (duration, whole)
+        return VideoInfo(bool(container.streams.audio), stream is not None, still, *times)
 
 
 def blocks(
@@ -89,6 +90,32 @@ def blocks(
     whole = itertools.chain([first], images)
     while block := list(itertools.islice(whole, BLOCK_FRAMES)):
         yield np.stack(block).transpose(0, 3, 1, 2)
+
+
+def pictures_at(path: str | os.PathLike[str], times: Sequence[float]) -> list[NDArray[np.uint8]]:
+    """The pictures that are on the screen at some moments: the last one to begin by then, or the first of all.
+
+    Args:
+        path: the file.
+        times: seconds, ascending.
+
+    Returns:
+        (height, width, 3) RGB for each moment.
+
+    Raises:
+        VideoError: the file is missing, holds no pictures, or they cannot be decoded.
+    """
+    taken: list[NDArray[np.uint8]] = []
+    held: Any = None
+    for frame, time, _ in _decoded(Path(path), times[0]):
+        while len(taken) < len(times) and time > times[len(taken)] + _FUZZ_SECONDS:
+            taken.append(_rgb(frame if held is None else held))
+        if len(taken) == len(times):
+            return taken
+        held = frame
+    if held is None:
+        raise VideoError(f"{path}: no picture can be decoded; get a whole copy")
+    return taken + [_rgb(held)] * (len(times) - len(taken))
 
 
 def _spread(path: Path, frames: int, start: float, end: float | None) -> Iterator[NDArray[np.uint8]]:

@@ -1,17 +1,14 @@
 """Fine-tune a frame model: PE-A-Frame or peaframe-mini, on labelled recordings.
 
-    python -m peaframe.recipes.finetune CONFIG [--out DIR] [--dry-run] [key=value ...]
+    peaframe train CONFIG [--out DIR] [--dry-run] [key=value ...]
     torchrun --nproc-per-node 2 -m peaframe.recipes.finetune CONFIG ...
 
 CONFIG is a file, or the name of one in `peaframe/recipes/configs`. The same command again goes on where it stopped.
-`peaframe train` is the same, for one process.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,19 +20,22 @@ from numpy.typing import NDArray
 from peaframe.clock import frames_of_seconds
 from peaframe.config import load
 from peaframe.data.manifest_item import refuse_doubles
-from peaframe.errors import ConfigError, ModelError, PeaframeError
+from peaframe.errors import ConfigError, ModelError
 from peaframe.infer.windows import OVERLAP_FRAMES, WINDOW_FRAMES, Stitcher, windows
 from peaframe.models.frame import FrameModel
 from peaframe.models.load import find, load_model
 from peaframe.queries import QueryFile
 from peaframe.recipes.config_files import find_config as find_config
 from peaframe.recipes.finetune_data import lesson
-from peaframe.recipes.finetune_material import Material, cached, folder_of_run, part, read_material
+from peaframe.recipes.finetune_material import Material, cached, part, read_material
 from peaframe.recipes.finetune_valid import METRICS, Measure
+from peaframe.recipes.train import leave, parse, train
 from peaframe.train.finetune import Finetuning
+from peaframe.train.layers import refuse_without_compiler
+from peaframe.train.machine import Machine
 from peaframe.train.optim import parameter_groups
 from peaframe.train.parallel import Place, processes
-from peaframe.train.plan import plan, seconds_per_step
+from peaframe.train.plan import lines_on, plan, seconds_per_step
 from peaframe.train.query_vectors import tune_query_vectors
 from peaframe.train.run import stop_signals
 from peaframe.train.settings import QUERIES, FinetuneSettings
@@ -63,6 +63,8 @@ def finetune(settings: FinetuneSettings, out: Path) -> bool:
         Whether it was done, or stopped by a signal and saved.
     """
     with processes(settings.device) as place:
+        if settings.compile:
+            refuse_without_compiler(place.device)
         material = read_material(settings.data)
         source, _ = find(settings.model)
         model = load_model(settings.model).to(place.device)
@@ -120,8 +122,13 @@ def _embeddings(model: FrameModel, rows: NDArray[np.float32]) -> NDArray[np.floa
     return np.array(stitcher.result())
 
 
-def describe(settings: FinetuneSettings) -> list[str]:
-    """What a run would take: data, parameters, memory, time; nothing is trained or written."""
+def describe(settings: FinetuneSettings, machine: Machine | None = None) -> list[str]:
+    """What a run would take: data, parameters, memory, time; nothing is trained or written.
+
+    Args:
+        settings: of the run.
+        machine: what it would be on; None for this one, on as many processes as there are.
+    """
     material = read_material(settings.data)
     data = settings.data
     lines = []
@@ -166,19 +173,27 @@ def describe(settings: FinetuneSettings) -> list[str]:
         tokens=tokens,
         precision="bfloat16" if settings.precision == "bfloat16" else "float32",
         ema=True,
-        world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        world_size=int(os.environ.get("WORLD_SIZE", "1")) if machine is None else machine.gpus,
         sharded=settings.parallel == "fsdp",
     )
-    device = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
-    seconds = seconds_per_step(needs, device) * settings.accumulate
-    steps = settings.schedule.steps
-    epochs = f", {steps * settings.accumulate * data.batch_size / count:.1f} epochs" if count else ""
     hours = sum(material.hours(items) for items in (material.train, material.valid))
     rows = frames_of_seconds(3600 * hours)
+    disk = f"latents on disk: {rows * model.feature_channels * 2 / 1e9:.2f} GB in {data.cache}"
+    steps = settings.schedule.steps
+    if machine is not None:
+        clips, pieces = settings.accumulate * data.batch_size, settings.accumulate * texts
+        return [
+            *lines,
+            disk,
+            *lines_on(machine, needs, settings.accumulate, steps, (clips, frames), (pieces, tokens)),
+        ]
+    device = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+    seconds = seconds_per_step(needs, device) * settings.accumulate
+    epochs = f", {steps * settings.accumulate * data.batch_size / count:.1f} epochs" if count else ""
     return [
         *lines,
         *needs.lines(),
-        f"latents on disk: {rows * model.feature_channels * 2 / 1e9:.2f} GB in {data.cache}",
+        disk,
         f"{steps} steps{epochs}; at least {seconds * steps / 60:.1f} minutes on this {device}, by its "
         "rate of large matrix products; all else comes on top",
     ]
@@ -186,29 +201,8 @@ def describe(settings: FinetuneSettings) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, train."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", help="YAML file, or the name of one that comes with peaframe")
-    parser.add_argument("--out", type=Path, help="folder of the run; default: runs/NAME-OF-CONFIG")
-    parser.add_argument("--dry-run", action="store_true", help="say what it would take, and stop")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
-    args = parser.parse_intermixed_args(arguments)
-    config = find_config(args.config)
-    settings = read_settings(config, args.overrides)
-    if args.dry_run:
-        print("\n".join(describe(settings)))
-        return 0
-    out = args.out or folder_of_run(config)
-    if not finetune(settings, out):
-        print(f"stopped and saved in {out}; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+    return train(parse(__doc__, arguments), pretraining=False)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except PeaframeError as error:
-        print("peaframe: error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+    leave(main)

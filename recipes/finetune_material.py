@@ -127,8 +127,3 @@ def _clips(folder: Path, role: str, excluded: Sequence[str]) -> list[Clip]:
         clips = [clip for clip in read_manifest(folder, tuple(excluded)) if clip.split == "train"]
         return clips if role == "event" else [clip for clip in clips if clip.role == role]
     return labelled(folder, audio_below(folder), role, loose=role == "background")
-
-
-def folder_of_run(config: Path) -> Path:
-    """Where a run goes that is told no other place."""
-    return Path("runs") / config.stem

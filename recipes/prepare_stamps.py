@@ -1,16 +1,22 @@
-"""Make short films of things with sound and words, and their table for `peaframe shards`, of Tux Paint's stamps.
+"""Make short films of things with sound and words, and their tables for `peaframe shards`, of Tux Paint's stamps.
 
-    python -m peaframe.recipes.prepare_stamps STAMPS OUT [--soundbank DIR] [--variants 4] [--held-out 0.2]
-    peaframe shards OUT/train.jsonl shards/train --model runs/first
-    peaframe shards OUT/valid.jsonl shards/valid --model runs/first
+    python -m peaframe.recipes.prepare_stamps STAMPS OUT [--soundbank DIR] [--variants 6] [--parts 5]
+    for name in things_0 things_1 things_2 things_3 things_4 sounds_train sounds_valid; do
+      peaframe shards OUT/$name.jsonl shards/$name --model runs/first
+    done
 
 STAMPS is `usr/share/tuxpaint/stamps` of Debian's package tuxpaint-stamps-default. A thing is a picture (NAME.png) and
 its name in English (the first line of NAME.txt); some have a sound (NAME.ogg), and some are spoken (NAME_desc.ogg),
 which becomes a clip without pictures whose transcript is the name. Pictures that are drawn (NAME.svg) are left out.
+The folders that a thing lies in tell its family: `a koala, marsupials, animals`.
 
-A camera moves over each picture, in every variant another way, and the sound begins elsewhere. A thing of the held-out
-share, which its name alone decides, is in `valid.jsonl` with all that belongs to it, so nothing of the same name is in
-`train.jsonl`. Clips of the sound bank, which have no pictures, keep the split that its manifest gives them.
+A name decides which `things_K.jsonl` a thing is in, with all that bears this name, so whoever learns from all parts but
+one has seen and heard nothing of what is named there; its family may be known. A camera moves over each picture, in
+every variant another way, and the sound begins elsewhere. All films are of one length, and the ways of the camera and
+the beginnings of the sound are drawn apart, so nothing but the thing itself joins sound and pictures.
+
+Clips of the sound bank, which have no pictures, are in `sounds_train.jsonl` and `sounds_valid.jsonl`, as its manifest
+says.
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +35,7 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from peaframe import audio
 from peaframe.clock import SAMPLE_RATE
@@ -37,8 +45,8 @@ from peaframe.files import atomic_path
 
 RATE = 8  # pictures a second
 SIDE = 96  # pixels
-SECONDS = 3.0  # the longest film, and one without sound
-_SHORTEST = 0.5
+SECONDS = 3.0  # of a film
+_KIND = ("cartoon", "toys")  # folders that tell how a thing is drawn
 _Pixels = NDArray[np.uint8]
 
 
@@ -49,6 +57,7 @@ class Thing:
     Attributes:
         name: of its files, from the folder of stamps.
         words: what it is called, as in `a koala`.
+        family: of what kind it is, from near to far, as in `marsupials, animals`.
         picture: a PNG.
         sound: an OGG, or None.
         spoken: an OGG of its name, or None.
@@ -56,6 +65,7 @@ class Thing:
 
     name: str
     words: str
+    family: str
     picture: Path
     sound: Path | None
     spoken: Path | None
@@ -77,6 +87,7 @@ def things(folder: Path) -> list[Thing]:
                 Thing(
                     picture.relative_to(folder).with_suffix("").as_posix(),
                     words,
+                    _family(picture.relative_to(folder)),
                     picture,
                     sound if sound.is_file() else None,
                     spoken if spoken.is_file() else None,
@@ -94,35 +105,48 @@ def _words(path: Path) -> str:
     return first[:1].lower() + first[1:]
 
 
-def held_out(words: str, share: float) -> bool:
-    """Whether things of a name are held out; the same names always, and with a larger share all of these and more."""
-    mark = int.from_bytes(hashlib.sha256(words.casefold().encode()).digest()[:8], "big")
-    return mark < share * 2**64
+def _family(path: Path) -> str:
+    named = (re.sub(r"[\W\d_]+", " ", name).strip() for name in reversed(path.parts[:-1]))
+    return ", ".join(name for name in named if name and name not in _KIND)
+
+
+def part_of(words: str, parts: int) -> int:
+    """Which of several parts the things of a name are in, from 0; the same always."""
+    return _draw(words.casefold()) * parts >> 64
+
+
+def _draw(text: str) -> int:
+    """A number below 2**64 that only a text decides."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def rows_of(thing: Thing, clips: Path, variants: int) -> Iterator[dict[str, Any]]:
     """Write the films of a thing into a folder, and give their rows of a table that stands beside that folder."""
     pixels = _read(thing.picture)
     wave = None if thing.sound is None else audio.read(thing.sound)
+    said = ", ".join(filter(None, (thing.words, thing.family)))
     for variant in range(variants):
         path = clips / f"{thing.name.replace('/', '_')}_{variant}.mkv"
-        own = None if wave is None else _turn(wave, variant / variants)
-        _write(path, pixels, own, variant)
+        own = None if wave is None else _turn(wave, _draw(f"{path.stem} sound"))
+        _write(path, pixels, own, _draw(path.stem))
         row: dict[str, Any] = {"media": f"{clips.name}/{path.name}", "source": "stamps", "thing": thing.words}
-        row["visual_caption"] = [thing.words, f"a picture of {thing.words}"]
+        row["visual_caption"] = [said, f"a picture of {said}"]
         if own is not None:
-            row["audio_caption"] = [thing.words, f"the sound of {thing.words}"]
-            row["audio_visual_caption"] = [thing.words, f"{thing.words}, seen and heard"]
+            row["audio_caption"] = [said, f"the sound of {said}"]
+            row["audio_visual_caption"] = [said, f"{said}, seen and heard"]
         yield row
     if thing.spoken is not None:
         row = {"media": os.path.abspath(thing.spoken), "source": "stamps spoken"}
         yield row | {"thing": thing.words, "transcript": thing.words}
 
 
-def _turn(wave: NDArray[np.float32], share: float) -> NDArray[np.float32]:
-    """A sound that begins at a share of itself and goes on at its beginning, neither too short nor too long."""
-    turned = np.roll(wave, -round(share * len(wave)))[: round(SECONDS * SAMPLE_RATE)]
-    return np.pad(turned, (0, max(0, round(_SHORTEST * SAMPLE_RATE) - len(turned))))
+def _turn(wave: NDArray[np.float32], draw: int) -> NDArray[np.float32]:
+    """As much of a sound as a film lasts: a part of a long one; a short one somewhere in silence."""
+    length = round(SECONDS * SAMPLE_RATE)
+    begin = draw % (abs(len(wave) - length) + 1)
+    if len(wave) >= length:
+        return wave[begin : begin + length]
+    return np.pad(wave, (begin, length - len(wave) - begin))
 
 
 def _read(path: Path) -> _Pixels:
@@ -138,11 +162,11 @@ def _read(path: Path) -> _Pixels:
         raise FormatError(f"{path}: no picture that can be read ({error!r})") from error
 
 
-def view(pixels: _Pixels, share: float, variant: int) -> _Pixels:
+def view(pixels: _Pixels, share: float, draw: int) -> _Pixels:
     """What the camera sees at a share of its way, (SIDE, SIDE, 3): it draws near and moves along a line."""
-    random = np.random.default_rng(variant)
+    random = np.random.default_rng(draw)
     angle, depth = 2 * np.pi * random.random(), 0.8 + 0.3 * random.random()
-    grey = 255 - 25 * (variant % 4)
+    grey = 255 - 25 * int(random.integers(4))
     height, width = pixels.shape[:2]
     zoom = max(height, width) / SIDE * (depth + 0.25 * (1 - share))
     way = (share - 0.5) * 0.2 * max(height, width)
@@ -162,10 +186,9 @@ def view(pixels: _Pixels, share: float, variant: int) -> _Pixels:
     return np.asarray(np.rint(seen), dtype=np.uint8)
 
 
-def _write(path: Path, pixels: _Pixels, wave: NDArray[np.float32] | None, variant: int) -> None:
+def _write(path: Path, pixels: _Pixels, wave: NDArray[np.float32] | None, draw: int) -> None:
     """A film of a picture, with its sound if there is one."""
-    seconds = SECONDS if wave is None else len(wave) / SAMPLE_RATE
-    count = max(2, round(seconds * RATE))
+    count = round(SECONDS * RATE)
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="matroska") as container:
         film = container.add_stream("mpeg4", rate=RATE)
         film.width, film.height, film.pix_fmt = SIDE, SIDE, "yuv420p"
@@ -173,7 +196,7 @@ def _write(path: Path, pixels: _Pixels, wave: NDArray[np.float32] | None, varian
         film.codec_context.thread_count = 1
         heard = None if wave is None else container.add_stream("flac", rate=SAMPLE_RATE, layout="mono")
         for number in range(count):
-            seen = np.ascontiguousarray(view(pixels, number / (count - 1), variant))
+            seen = np.ascontiguousarray(view(pixels, number / (count - 1), draw))
             container.mux(film.encode(av.VideoFrame.from_ndarray(seen, format="rgb24")))
         container.mux(film.encode(None))
         if wave is not None and heard is not None:
@@ -194,44 +217,45 @@ def bank_rows(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def prepare(
-    stamps: Path, out: Path, bank: Path | None = None, variants: int = 4, share: float = 0.2
+    stamps: Path, out: Path, bank: Path | None = None, variants: int = 6, parts: int = 5
 ) -> dict[str, int]:
     """Write films and tables.
 
     Args:
         stamps: folder of stamps.
-        out: gets `clips/`, `train.jsonl` and `valid.jsonl`.
+        out: gets `clips/`, `things_K.jsonl`, and with a sound bank `sounds_train.jsonl` and `sounds_valid.jsonl`.
         bank: folder of a sound bank with its `manifest.csv`; None without one.
         variants: films of each thing.
-        share: of things that are held out, from 0 to 1.
+        parts: that the things are shared out to.
 
     Returns:
-        Rows of each table.
+        Rows of each table; one without any is not written.
 
     Raises:
         OptionError: a number makes no sense.
         FormatError: there are no stamps, or a picture cannot be read.
     """
-    if variants < 1 or not 0 <= share <= 1:
-        raise OptionError(f"got variants {variants}, held out {share}; expected 1 or more, and a share")
+    if variants < 1 or parts < 1:
+        raise OptionError(f"got variants {variants}, parts {parts}; expected 1 or more")
     clips = out / "clips"
     clips.mkdir(parents=True, exist_ok=True)
-    tables: dict[str, list[dict[str, Any]]] = {"train": [], "valid": []}
-    for thing in things(stamps):
+    tables: dict[str, list[dict[str, Any]]] = {f"things_{part}": [] for part in range(parts)}
+    for thing in tqdm(things(stamps), disable=not sys.stderr.isatty(), unit="thing"):
         try:
             rows = list(rows_of(thing, clips, variants))
         except AudioError as error:
             print(f"left out: {' '.join(str(error).split())}", file=sys.stderr)
             continue
-        tables["valid" if held_out(thing.words, share) else "train"] += rows
+        tables[f"things_{part_of(thing.words, parts)}"] += rows
     for split, row in [] if bank is None else bank_rows(bank):
-        tables[split].append(row)
-    for split, rows in tables.items():
-        with atomic_path(out / f"{split}.jsonl") as path:
+        tables.setdefault(f"sounds_{split}", []).append(row)
+    tables = {name: rows for name, rows in tables.items() if rows}
+    for name, rows in tables.items():
+        with atomic_path(out / f"{name}.jsonl") as path:
             path.write_text(
                 "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
             )
-    return {split: len(rows) for split, rows in tables.items()}
+    return {name: len(rows) for name, rows in tables.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -242,12 +266,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("stamps", type=Path, help="folder of stamps")
     parser.add_argument("out", type=Path, help="folder for films and tables")
     parser.add_argument("--soundbank", type=Path, help="folder of labelled sounds with a manifest.csv")
-    parser.add_argument("--variants", type=int, default=4, help="films of each thing; default: %(default)s")
-    parser.add_argument("--held-out", type=float, default=0.2, help="share of things; default: %(default)s")
+    parser.add_argument("--variants", type=int, default=6, help="films of each thing; default: %(default)s")
+    parser.add_argument(
+        "--parts", type=int, default=5, help="that things are shared out to; default: %(default)s"
+    )
     args = parser.parse_args(arguments)
-    counts = prepare(args.stamps, args.out, args.soundbank, args.variants, args.held_out)
-    for split, count in counts.items():
-        print(f"{args.out / split}.jsonl: {count} clips")
+    counts = prepare(args.stamps, args.out, args.soundbank, args.variants, args.parts)
+    for name, count in counts.items():
+        print(f"{args.out / name}.jsonl: {count} clips")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Pre-train a PE-AV on shards of clips with sound, pictures and captions.
 
-    python -m peaframe.recipes.pretrain CONFIG [--out DIR] [--dry-run] [key=value ...]
+    peaframe train CONFIG [--out DIR] [--plan] [key=value ...]
     torchrun --nproc-per-node 8 -m peaframe.recipes.pretrain CONFIG ...
 
 CONFIG is a file, or the name of one in `peaframe/recipes/configs` that begins with `pretrain_`. The same command again
@@ -8,16 +8,14 @@ goes on where it stopped. The run's folder gets last/ and best/, which are PE-AV
 PE-A-Frame to fine-tune. `--first DIR` writes the model that training would begin with and stops: `peaframe shards`
 takes it, where no published model is to make latents and features.
 
-`--dry-run` is a calculator: it needs neither data nor weights, and counts for clips with everything, of the length that
+`--plan` is a calculator: it needs neither data nor weights, and counts for clips with everything, of the length that
 they are cut to. Its prices and rates are yours to give:
 
-    python -m peaframe.recipes.pretrain pretrain_stage1 --dry-run --gpus 126 --gpu-tflops 989 --gpu-gb 80 --price 2.5
+    peaframe train pretrain_stage1 --plan --gpus 126 --gpu-tflops 989 --gpu-gb 80 --price 2.5
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,19 +23,19 @@ from pathlib import Path
 from peaframe.clock import frames_of_seconds
 from peaframe.config import load
 from peaframe.data.shard_files import load_index
-from peaframe.errors import PeaframeError
 from peaframe.models import checkpoint
 from peaframe.models.audio_video import PEAudioVideoConfig, PEAudioVideoModel
 from peaframe.models.load import save_pe
 from peaframe.models.pretraining import av_config
 from peaframe.models.published import read_published
-from peaframe.recipes.config_files import find_config
-from peaframe.recipes.finetune_material import folder_of_run
 from peaframe.recipes.pretrain_data import Start, loader_of, measure_of, start_of
+from peaframe.recipes.train import leave, parse, train
+from peaframe.train.layers import refuse_without_compiler
+from peaframe.train.machine import Machine
 from peaframe.train.parallel import processes
 from peaframe.train.pretrain import Pretraining, take_over
 from peaframe.train.pretrain_model import PretrainModel
-from peaframe.train.pretrain_plan import Clips, Machine, plan_pretraining
+from peaframe.train.pretrain_plan import Clips, plan_pretraining
 from peaframe.train.pretrain_settings import PretrainSettings
 from peaframe.train.run import stop_signals
 
@@ -54,6 +52,8 @@ def pretrain(settings: PretrainSettings, out: Path) -> bool:
         Whether it was done, or stopped by a signal and saved.
     """
     with processes(settings.device) as place:
+        if settings.compile:
+            refuse_without_compiler(place.device)
         start = start_of(settings)
         student = PretrainModel(start.model, settings.options)
         observed = start.folder is not None and take_over(student, start.folder)
@@ -115,46 +115,8 @@ def describe(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, train."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", help="YAML file, or the name of one that comes with peaframe")
-    parser.add_argument("--out", type=Path, help="folder of the run; default: runs/NAME-OF-CONFIG")
-    parser.add_argument("--first", type=Path, metavar="DIR", help="write the first model there, and stop")
-    parser.add_argument("--dry-run", action="store_true", help="say what it would take, and stop")
-    machine = Machine()
-    for name, default, what in (
-        ("gpus", machine.gpus, "GPUs"),
-        ("gpu-tflops", machine.flops / 1e12, "peak of one, 1e12 operations a second"),
-        ("utilisation", machine.utilisation, "share of the peak that is reached"),
-        ("gpu-gb", machine.memory / 1e9, "memory of one"),
-        ("price", machine.price, "of one for an hour"),
-        ("pictures", 30.0, "a second, in the shards"),
-        ("words", 32, "word pieces of a caption"),
-    ):
-        help_text = f"with --dry-run: {what}; default: %(default)g"
-        parser.add_argument(f"--{name}", type=type(default), default=default, metavar="N", help=help_text)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
-    args = parser.parse_intermixed_args(arguments)
-    config = find_config(args.config, pretraining=True)
-    settings = read_settings(config, args.overrides)
-    if args.first is not None:
-        write_first(start_of(settings), args.first)
-        return 0
-    if args.dry_run:
-        machine = Machine(args.gpus, args.gpu_tflops * 1e12, args.utilisation, args.gpu_gb * 1e9, args.price)
-        print("\n".join(describe(settings, machine, args.pictures, args.words)))
-        return 0
-    out = args.out or folder_of_run(config)
-    if not pretrain(settings, out):
-        print(f"stopped and saved in {out}; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+    return train(parse(__doc__, arguments), pretraining=True)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except PeaframeError as error:
-        print("peaframe: error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+    leave(main)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 from torch.nn import functional as F
 
-from peaframe.clock import SAMPLE_RATE
 from peaframe.data.clip_batches import ClipBatches, ClipOptions
 from peaframe.data.clip_reader import ClipMixture, ClipReader
 from peaframe.errors import ConfigError, ModelError, OptionError
@@ -20,9 +18,9 @@ from peaframe.eval.retrieval import retrieve_scores
 from peaframe.losses.pairs import SIDES
 from peaframe.models import checkpoint
 from peaframe.models.audio_video import PEAudioVideoModel
-from peaframe.models.image import ImageConfig
+from peaframe.models.image import ImageConfig, ImageEncoder
 from peaframe.models.load import PEModel, find, load_audio_video_model, read_pe
-from peaframe.models.pretraining import TINY, av_config, new_model, read_text_tower
+from peaframe.models.pretraining import TINY, av_config, new_model, read_text_tower, read_tiny_codec
 from peaframe.models.published import layout_of
 from peaframe.models.text import QueryTokenizer
 from peaframe.train.parallel import Place
@@ -31,7 +29,7 @@ from peaframe.train.pretrain_model import PretrainModel
 from peaframe.train.pretrain_settings import ModelSettings, PretrainSettings
 
 _FILE = "tokenizer.json"
-_TINY_IMAGE = ImageConfig(size=48, patch=16, width=64, layers=2, heads=2, pool_heads=2)
+_TINY_IMAGE = ImageConfig(size=48, patch=8, width=128, layers=2, heads=2, pool_heads=2)
 _WORDS = 512  # most word pieces of the tiny text tower
 
 
@@ -89,37 +87,23 @@ def start_of(settings: PretrainSettings) -> Start:
     if image is not None and model.image is not None:
         model.image.load_state_dict(image.state_dict())
     if given.size == TINY and source is None:
-        _spread(model, settings.seed)
+        read_tiny_codec(model)
+        if model.image is not None:
+            _spread(model.image, settings.seed)
     if given.text is not None:
         read_text_tower(model, given.text)
     return Start(model.eval(), path.read_text(encoding="utf-8"))
 
 
 @torch.no_grad()
-def _spread(model: PEAudioVideoModel, seed: int) -> None:
-    """Give a random codec and image encoder outputs of mean 0 and deviation 1, on tones in noise and on coarse colours.
-
-    As they come, all sounds and all pictures look nearly the same to them.
-    """
+def _spread(image: ImageEncoder, seed: int) -> None:
+    """Give a random image encoder outputs of mean 0 and deviation 1, on coarse colours: else all look alike."""
     random = torch.Generator().manual_seed(seed)
-    at = torch.arange(SAMPLE_RATE) / SAMPLE_RATE
-    hertz = 80 * 2 ** (6 * torch.rand(16, 1, generator=random))
-    loud = 10 ** (-2 * torch.rand(16, 2, 1, generator=random))
-    noise = torch.randn(16, len(at), generator=random)
-    waves = 0.5 * loud[:, 0] * torch.sin(2 * torch.pi * hertz * at) + 0.1 * loud[:, 1] * noise
-    _even(model.audio.codec.mean, model.audio.codec(waves).flatten(0, 1))
-    if model.image is not None:
-        colours = 2 * torch.rand(64, 3, 4, 4, generator=random) - 1
-        images = F.interpolate(colours, size=model.image.config.size, mode="bilinear")
-        _even(model.image.head, model.image(images))
-
-
-def _even(layer: nn.Linear | nn.Conv1d, outputs: Tensor) -> None:
-    """Change a layer so that its outputs (many, channels) would have had mean 0 and deviation 1 in each channel."""
-    mean, deviation = outputs.mean(dim=0), outputs.std(dim=0).clamp(min=1e-6)
-    layer.weight.div_(deviation.view(-1, *[1] * (layer.weight.dim() - 1)))
-    assert layer.bias is not None
-    layer.bias.sub_(mean).div_(deviation)
+    colours = 2 * torch.rand(64, 3, 4, 4, generator=random) - 1
+    outputs = image(F.interpolate(colours, size=image.config.size, mode="bilinear"))
+    deviation = outputs.std(dim=0).clamp(min=1e-6)
+    image.head.weight.div_(deviation[:, None])
+    image.head.bias.sub_(outputs.mean(dim=0)).div_(deviation)
 
 
 def _tokenizer_file(given: ModelSettings) -> Path:
@@ -185,9 +169,15 @@ def measure_of(
     settings: PretrainSettings, start: Start, place: Place
 ) -> Callable[[PretrainModel], dict[str, float]] | None:
     """Measures retrieval in `data.valid`, by every pair; None without any."""
-    data = settings.data
-    if not data.valid:
+    if not settings.data.valid:
         return None
+    kept = valid_batches(settings, start)
+    return lambda model: retrieval(model, kept, place.device)
+
+
+def valid_batches(settings: PretrainSettings, start: Start) -> list[PretrainBatch]:
+    """All clips of `data.valid`, in the order of their shards."""
+    data = settings.data
     reader = ClipReader(list(data.valid), shuffle=False)
     cut = ClipOptions(crop_seconds=data.clips.crop_seconds)
     if data.clips.transcripts is not None:  # where there is no other caption
@@ -196,37 +186,54 @@ def measure_of(
     batches = ClipBatches(
         reader, _tokenizer(start), batch_size=size, options=cut, seed=settings.seed, model=start.model
     )
-    kept = [batch.inputs for batch in batches]
-    return lambda model: retrieval(model, kept, place.device)
+    return [batch.inputs for batch in batches]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found by one side of a pair among the other side of all clips that have both.
+
+    Attributes:
+        pair: such as `A-V`.
+        back: whether the right side asked and the left one was looked for.
+        clips: (queries,), which clips these are, from 0 in the order of the batches.
+        recall: share of queries whose clip came first, and among the first ten, by that number.
+        ahead: (queries,), the share of all other clips that the right one is ahead of, from 0 to 1; 0.5 is chance.
+    """
+
+    pair: str
+    back: bool
+    clips: NDArray[np.int64]
+    recall: Mapping[int, float]
+    ahead: NDArray[np.float64]
 
 
 @torch.no_grad()
-def retrieval(model: PretrainModel, batches: list[PretrainBatch], device: torch.device) -> dict[str, float]:
-    """How well a model finds by the left side of each pair what belongs to it, and the other way round.
+def found_by(
+    model: PretrainModel, batches: list[PretrainBatch], device: torch.device, pairs: Sequence[str]
+) -> list[Found]:
+    """Look for what belongs together, by every pair and both ways; pairs with fewer than two clips are left out.
+
+    Clips with the same caption are all right for it.
 
     Args:
         model: in evaluation mode, on `device`.
         batches: all clips; each is looked for among all that have both sides.
         device: where it computes.
-
-    Returns:
-        For each pair with two clips or more, `r1`, `r10` (recall) and `ahead`, the share of all other clips that the
-        right one is ahead of (chance: 0.5), as `A-V/r1`, and from the right side as `A-V/back/r1`; and the means
-        over all pairs and both ways, `r1`, `r10`, `ahead`.
+        pairs: which; the model need not have learnt them.
     """
-    found = [model(batch.to(device)) for batch in batches]
+    made = [model(batch.to(device)) for batch in batches]
     same = {
         f"{kind}_text": np.concatenate([batch.caption(kind).same().numpy() for batch in batches])
         for kind in ("audio", "visual", "audio_visual")
     }
 
     def table(side: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        values = torch.cat([own.embeddings[side] for own in found]).double().cpu().numpy()
-        return values, torch.cat([own.present[side] for own in found]).cpu().numpy()
+        values = torch.cat([own.embeddings[side] for own in made]).double().cpu().numpy()
+        return values, torch.cat([own.present[side] for own in made]).cpu().numpy()
 
-    out: dict[str, float] = {}
-    every: dict[str, list[float]] = {}
-    for pair in model.options.pairs:
+    out = []
+    for pair in pairs:
         left, right = SIDES[pair]
         (x, here), (y, there) = table(left), table(right)
         both = here & there
@@ -238,14 +245,33 @@ def retrieval(model: PretrainModel, batches: list[PretrainBatch], device: torch.
             if side in same:
                 ids = same[side][both]
                 belongs |= (ids[:, None] == ids) & (ids >= 0)
-        for way, rows, marks in (("", scores, belongs), ("back/", scores.T, belongs.T)):
+        for back, rows, marks in ((False, scores, belongs), (True, scores.T, belongs.T)):
             result = retrieve_scores(rows, np.argwhere(marks))
             others = np.maximum(1, len(rows) - marks.sum(axis=1))
-            behind = 1 - np.minimum(result.ranks - 1, others) / others
-            values = {"r1": result.recall[1], "r10": result.recall[10], "ahead": float(behind.mean())}
-            for name, value in values.items():
-                out[f"{pair}/{way}{name}"] = value
-                every.setdefault(name, []).append(value)
+            ahead = 1 - np.minimum(result.ranks - 1, others) / others
+            out.append(Found(pair, back, np.flatnonzero(both), result.recall, ahead))
+    return out
+
+
+def retrieval(model: PretrainModel, batches: list[PretrainBatch], device: torch.device) -> dict[str, float]:
+    """How well a model finds by the left side of each pair it learns what belongs to it, and the other way round.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        batches: all clips.
+        device: where it computes.
+
+    Returns:
+        For each pair with two clips or more, `r1`, `r10` (recall) and `ahead`, as `A-V/r1`, and from the right side as
+        `A-V/back/r1`; and the means over all pairs and both ways, `r1`, `r10`, `ahead`.
+    """
+    out: dict[str, float] = {}
+    every: dict[str, list[float]] = {}
+    for found in found_by(model, batches, device, model.options.pairs):
+        values = {"r1": found.recall[1], "r10": found.recall[10], "ahead": float(found.ahead.mean())}
+        for name, value in values.items():
+            out[f"{found.pair}/{'back/' if found.back else ''}{name}"] = value
+            every.setdefault(name, []).append(value)
     if not every:
         raise OptionError("got clips of data.valid without both sides of any pair; give others")
     return {name: float(np.mean(values)) for name, values in every.items()} | out

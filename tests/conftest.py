@@ -2,7 +2,11 @@
 
 import csv
 import json
+import multiprocessing
+import os
 import string
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +42,54 @@ def refusal():
         return message
 
     return refusal
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Torch on one core: on models this small, and where others are busy, several only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def elsewhere():
+    """Call something in another process, to which it travels with what it is given; gives what came back."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+
+        def elsewhere(call, *arguments):
+            return pool.apply(call, arguments)
+
+        yield elsewhere
+
+
+@pytest.fixture(scope="session")
+def as_ranks():
+    """Run `SCRIPT RANK RANKS FOLDER ...` as processes that share a batch; gives what each left in FOLDER/RANK.pt."""
+    import torch
+
+    def as_ranks(script, ranks, folder, *words):
+        started = [
+            subprocess.Popen(
+                [sys.executable, *map(str, (script, rank, ranks, folder, *words))],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(ranks)
+        ]
+        try:
+            errors = [process.communicate(timeout=120)[1] for process in started]
+        finally:
+            for process in started:
+                process.kill()
+        assert [process.returncode for process in started] == [0] * ranks, "\n".join(errors)
+        return [torch.load(folder / f"{rank}.pt") for rank in range(ranks)]
+
+    return as_ranks
 
 
 @pytest.fixture

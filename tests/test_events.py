@@ -185,6 +185,7 @@ def test_nothing_heard_or_asked_for_gives_no_events(shape: tuple[int, int]) -> N
     assert events_from_scores(scores, everything) == []
 
 
+@pytest.mark.slow
 def test_ten_hours_of_twenty_labels_take_seconds() -> None:
     rng = np.random.default_rng(0)
     values = rng.random((10 * 3600 * 25, 20), dtype=np.float32)

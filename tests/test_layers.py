@@ -31,6 +31,7 @@ FLOORS = {
     "queries": 0,
     "json_files": 0,
     "codec": 1,
+    "workers": 1,
     "models": 2,
     "infer": 3,
     "index": 3,
@@ -106,7 +107,7 @@ def test_the_ground_floor_knows_no_torch(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_ray_stays_in_its_file(module):
-    if module != "peaframe.annotate.ray_engine":
+    if module != "peaframe.workers.cluster":
         assert "ray" not in {other.split(".")[0] for other in imports(module)}
 
 

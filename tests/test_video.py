@@ -41,6 +41,18 @@ def test_some_frames_from_the_first_to_the_last(tmp_path):
     assert greys(write(tmp_path / "b.mkv", 3), 5) == [0, 0, 1, 1, 2]
 
 
+def test_pictures_at_moments_are_those_on_the_screen_then(tmp_path):
+    path = write(tmp_path / "a.mkv", 37)
+    seen = video.pictures_at(path, [0.0, 0.039, 0.05, 0.05, 0.99, 7.0])
+    assert [int(image.mean()) // 6 for image in seen] == [0, 0, 1, 1, 24, 36]
+    assert [image.shape for image in video.pictures_at(path, [1.0])] == [(16, 32, 3)]
+
+
+def test_pictures_at_moments_need_pictures(tmp_path, refusal):
+    soundfile.write(tmp_path / "sound.wav", np.zeros(800), 8000)
+    assert "has no pictures" in refusal(VideoError, video.pictures_at, tmp_path / "sound.wav", [0.0])
+
+
 @pytest.mark.parametrize(
     ("name", "make", "part"),
     [

@@ -26,16 +26,8 @@ from functools import partial
 from pathlib import Path
 
 from peaframe.errors import FormatError
-from peaframe.eval.benchmarks.clip_sets import (
-    ClipBenchmark,
-    Clips,
-    Finding,
-    gather,
-    read_csv,
-    read_json,
-    table_in,
-    templates,
-)
+from peaframe.eval.benchmarks.clip_rows import read_csv, read_lines, read_object, table_in, whole
+from peaframe.eval.benchmarks.clip_sets import ClipBenchmark, Clips, Finding, gather, templates
 
 __all__ = ["CLASSIFICATION"]
 
@@ -56,7 +48,7 @@ def load_vggsound(data: Path) -> Clips:
     for where, row in read_csv(table, ("id", "start", "label", "split"), header=False):
         if row["split"] != "test":
             continue
-        start = _whole(row["start"], where)
+        start = whole(row["start"], where)
         ms = f"{row['id']}_{start * 1000}_{(start + 10) * 1000}"
         names = (f"{row['id']}_{start:06d}", f"{row['id']}_{start}", ms, row["id"])
         named.add(f"{row['id']}_{start}" if row["id"] else "", row["label"], where, names)
@@ -80,7 +72,7 @@ def load_urbansound8k(data: Path) -> Clips:
     table = table_in(data, "UrbanSound8K", name, "UrbanSound8K.csv", f"UrbanSound8K/{name}")
     for where, row in read_csv(table, ("slice_file_name", "fold", "class")):
         clip = os.path.splitext(row["slice_file_name"])[0]
-        named.add(clip, row["class"], where, fold=f"fold {int(_whole(row['fold'], where)):02d}")
+        named.add(clip, row["class"], where, fold=f"fold {whole(row['fold'], where):02d}")
     return gather(data, named, ("audio",), URBANSOUND_CLIPS)
 
 
@@ -100,11 +92,8 @@ def load_nsynth(data: Path) -> Clips:
     """Find the notes of NSynth's test set; errors as `load_vggsound`."""
     named = Finding()
     table = table_in(data, "NSynth's test set", "examples.json", "nsynth-test/examples.json")
-    for note, row in read_json(table, dict, "an object of notes with instrument_family_str").items():
-        family = row.get("instrument_family_str") if isinstance(row, dict) else None
-        if not isinstance(family, str):
-            raise FormatError(f"{table}, {note}: got no instrument_family_str, expected one")
-        named.add(note, family, f"{table}, {note}")
+    for where, note, family in read_object(table, "notes", "instrument_family_str", str, "one"):
+        named.add(note, family, where)
     return gather(data, named, ("audio",), NSYNTH_CLIPS)
 
 
@@ -115,11 +104,8 @@ def load_kinetics400(data: Path) -> Clips:
         data, "Kinetics-400", "val.csv", "annotations/val.csv", "kinetics400/validate.csv", "validate.csv"
     )
     for where, row in read_csv(table, ("label", "youtube_id", "time_start", "time_end")):
-        video, start, end = (
-            row["youtube_id"],
-            _whole(row["time_start"], where),
-            _whole(row["time_end"], where),
-        )
+        video = row["youtube_id"]
+        start, end = whole(row["time_start"], where), whole(row["time_end"], where)
         stems = (f"{video}_{start:06d}_{end:06d}", f"{video}_{start}_{end}", f"{video}_{start:06d}", video)
         named.add(f"{video}_{start}" if video else "", row["label"], where, stems)
     return gather(data, named, ("audio", "video"), None)
@@ -131,7 +117,7 @@ def load_ucf101(data: Path) -> Clips:
     folders = ("", "ucfTrainTestlist/", "splits_classification/", "annotations/")
     for split in SPLITS:
         table = table_in(data, "UCF101", *(f"{folder}testlist{split:02d}.txt" for folder in folders))
-        for where, line in _lines(table):
+        for where, line in read_lines(table):
             label, _, video = line.partition("/")
             named.add(os.path.splitext(video)[0], label, where, fold=f"split {split}")
     return gather(data, _once(named), ("video",), UCF101_CLIPS)
@@ -150,7 +136,7 @@ def load_hmdb51(data: Path) -> Clips:
         )
     for table in sorted(folder.glob("*_test_split[123].txt")):
         label, split = table.stem[: -len("_test_split1")], table.stem[-1]
-        for where, line in _lines(table):
+        for where, line in read_lines(table):
             video, _, part = line.rpartition(" ")
             if part not in ("0", "1", "2"):
                 raise FormatError(f"{where}: got {line!r}, expected a video and 0, 1 or 2")
@@ -167,21 +153,6 @@ def _once(named: Finding) -> Finding:
     """Clips that several splits name, with their label once."""
     named.texts = {clip: list(dict.fromkeys(own)) for clip, own in named.texts.items()}
     return named
-
-
-def _lines(path: Path) -> list[tuple[str, str]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: cannot be read as UTF-8 text ({error}); check the file") from error
-    return [(f"{path}:{number}", line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _whole(text: str, where: str) -> int:
-    try:
-        return int(float(text))
-    except (ValueError, OverflowError) as error:
-        raise FormatError(f"{where}: got {text!r}, expected a number") from error
 
 
 def _spaced(label: str) -> str:

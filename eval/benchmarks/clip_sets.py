@@ -1,20 +1,17 @@
-"""What a benchmark of whole clips fixes, and what all its loaders share: comma tables, JSON, and finding media."""
+"""What a benchmark of whole clips fixes, and what all its loaders share: finding media."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from peaframe.errors import FormatError
-from peaframe.eval.benchmarks.audio_files import first_there
 
-__all__ = ["ClipBenchmark", "Clips", "Finding", "gather", "read_csv", "read_json", "table_in", "templates"]
+__all__ = ["ClipBenchmark", "Clips", "Finding", "gather", "templates"]
 
 SOUND = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".opus", ".mp3", ".m4a", ".aac")
 PICTURES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".3gp", ".flv", ".wmv")
@@ -92,80 +89,6 @@ class ClipBenchmark:
 def templates(name: str) -> tuple[str, ...]:
     """A corpus' templates, from `templates.json`; frozen, and fitted to no score."""
     return tuple(json.loads(_TEMPLATES.read_text(encoding="utf-8"))[name])
-
-
-def table_in(data: Path, what: str, *places: str) -> Path:
-    """The first of some relative paths that is there.
-
-    Raises:
-        FormatError: None is; `what` says whose folder was expected.
-    """
-    found = first_there(data, *places)
-    if found is None:
-        raise FormatError(f"{data}: got no {' or '.join(places)} in it; expected the folder of {what}")
-    return found
-
-
-def read_csv(
-    path: Path, columns: Sequence[str], *, header: bool = True
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a comma-separated UTF-8 table, each with "file:line".
-
-    Args:
-        path: The table.
-        columns: What it must have; with a header in any order, others are let be; without, from the left.
-        header: Whether the first line names the columns.
-
-    Raises:
-        FormatError: While iterating: it cannot be read, is empty, or has other columns; with file and line.
-    """
-    names: list[str] | None = None if header else list(columns)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            for cells in reader:
-                where = f"{path}:{reader.line_num}"
-                cells = [cell.strip() for cell in cells]
-                if not any(cells):
-                    continue
-                if names is None:
-                    names = cells
-                    if lacking := [column for column in columns if column not in names]:
-                        raise FormatError(
-                            f"{where}: got the header {cells}, which lacks {', '.join(lacking)}"
-                        )
-                    continue
-                if len(cells) != len(names):
-                    raise FormatError(
-                        f"{where}: got {len(cells)} cells with commas between them, expected {len(names)}: "
-                        f"{' '.join(names)}"
-                    )
-                yield where, dict(zip(names, cells, strict=True))
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: is not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    except csv.Error as error:
-        raise FormatError(f"{path}:{reader.line_num}: not a table ({error}); check the quotes") from error
-    if names is None:
-        raise FormatError(f"{path}:1: got an empty file, expected a header {', '.join(columns)}")
-
-
-def read_json(path: Path, kind: type[Any], what: str) -> Any:
-    """A JSON file that holds a list or an object.
-
-    Raises:
-        FormatError: It cannot be read, is no JSON, or holds something else than `kind`; `what` says what was expected.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
-    except ValueError as error:
-        raise FormatError(f"{path}: is no JSON ({error}); expected {what}") from error
-    if not isinstance(content, kind) or not content:
-        raise FormatError(f"{path}: got a {type(content).__name__}, expected {what}")
-    return content
 
 
 @dataclass

@@ -25,16 +25,8 @@ import os
 from functools import partial
 from pathlib import Path
 
-from peaframe.errors import FormatError
-from peaframe.eval.benchmarks.clip_sets import (
-    ClipBenchmark,
-    Clips,
-    Finding,
-    gather,
-    read_csv,
-    read_json,
-    table_in,
-)
+from peaframe.eval.benchmarks.clip_rows import read_csv, read_list, read_object, read_text, table_in, whole
+from peaframe.eval.benchmarks.clip_sets import ClipBenchmark, Clips, Finding, gather
 
 __all__ = ["RETRIEVAL"]
 
@@ -54,11 +46,7 @@ def load_audiocaps(data: Path) -> Clips:
     )
     named = Finding()
     for where, row in read_csv(table, ("youtube_id", "start_time", "caption")):
-        video, start = row["youtube_id"], row["start_time"]
-        try:
-            begin = int(float(start))
-        except (ValueError, OverflowError) as error:
-            raise FormatError(f"{where}: got the start {start!r}, expected seconds") from error
+        video, begin = row["youtube_id"], whole(row["start_time"], where, "the start ", "seconds")
         end = begin + CLIP_SECONDS
         names = (
             f"{video}_{begin}",
@@ -93,9 +81,8 @@ def load_valor(data: Path) -> Clips:
     folders = ("", "VALOR-32K-annotations/", "valor-32k-annotations/", "annotations/")
     table = table_in(data, "VALOR-32K", *(folder + name for folder in folders))
     named = Finding()
-    for number, row in enumerate(read_json(table, list, "a list of video_id and desc")):
-        video, text = _cells(row, ("video_id", "desc"), f"{table}, item {number}")
-        named.add(video, text, f"{table}, item {number}")
+    for where, video, text in read_list(table, ("video_id", "desc")):
+        named.add(video, text, where)
     return gather(data, named, BOTH, VALOR_CLIPS)
 
 
@@ -104,11 +91,8 @@ def load_vctk(data: Path) -> Clips:
     folder = table_in(data, "VCTK", "txt", "VCTK-Corpus-0.92/txt", "VCTK-Corpus/txt")
     named = Finding()
     for path in sorted(folder.glob("*/*.txt")):
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise FormatError(f"{path}: cannot be read as UTF-8 text ({error}); check the file") from error
-        named.add(path.stem, text, str(path), [f"{path.stem}_mic1", path.stem, f"{path.stem}_mic2"])
+        stems = [f"{path.stem}_mic1", path.stem, f"{path.stem}_mic2"]
+        named.add(path.stem, read_text(path), str(path), stems)
     return gather(data, named, ("audio",), None)
 
 
@@ -128,13 +112,8 @@ def load_activitynet(data: Path) -> Clips:
         data, "ActivityNet Captions", "val_1.json", "captions/val_1.json", "annotations/val_1.json"
     )
     named = Finding()
-    for video, row in read_json(table, dict, "an object of videos with sentences").items():
-        sentences = row.get("sentences") if isinstance(row, dict) else None
-        if not isinstance(sentences, list):
-            raise FormatError(f"{table}, {video}: got no sentences, expected a list of them")
-        named.add(
-            video, " ".join(map(str, sentences)), f"{table}, {video}", [video, video.removeprefix("v_")]
-        )
+    for where, video, sentences in read_object(table, "videos", "sentences", list, "a list of them"):
+        named.add(video, " ".join(map(str, sentences)), where, [video, video.removeprefix("v_")])
     return gather(data, named, BOTH, ACTIVITYNET_CLIPS)
 
 
@@ -142,24 +121,14 @@ def load_didemo(data: Path) -> Clips:
     """Find DiDeMo's test videos, each with its paragraph; errors as `load_audiocaps`."""
     table = table_in(data, "DiDeMo", "test_data.json", "data/test_data.json", "annotations/test_data.json")
     named, paragraphs, names = Finding(), dict[str, list[str]](), dict[str, str]()
-    for number, row in enumerate(read_json(table, list, "a list of video and description")):
-        video, text = _cells(row, ("video", "description"), f"{table}, item {number}")
+    for _, video, text in read_list(table, ("video", "description")):
         clip = os.path.splitext(video)[0]
         paragraphs.setdefault(clip, []).append(text)
         names.setdefault(clip, video)
-    for (
-        clip,
-        sentences,
-    ) in paragraphs.items():  # public copies keep the whole name and put their own suffix behind it
+    # public copies keep the whole name and put their own suffix behind it
+    for clip, sentences in paragraphs.items():
         named.add(clip, " ".join(sentences), str(table), [clip, names[clip]])
     return gather(data, named, BOTH, None)
-
-
-def _cells(row: object, keys: tuple[str, str], where: str) -> tuple[str, str]:
-    values = [row.get(key) for key in keys] if isinstance(row, dict) else [None]
-    if not all(isinstance(value, str) for value in values):
-        raise FormatError(f"{where}: got {str(row)[:60]!r}, expected texts under {' and '.join(keys)}")
-    return str(values[0]), str(values[1])
 
 
 _benchmark = partial(ClipBenchmark, media=BOTH, headline="text_to_video_r1")

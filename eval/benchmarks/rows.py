@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from peaframe.errors import FormatError
 
-__all__ = ["header_of", "read_rows", "seconds_of"]
+__all__ = ["Row", "header_of", "read_cells", "read_rows", "seconds_of"]
 
 Row = tuple[str, dict[str, str]]
 
@@ -30,21 +30,37 @@ def read_rows(path: Path, columns: Sequence[str], *, header: bool = True) -> Ite
         FormatError: While iterating: the file cannot be read, is not UTF-8, is empty, or has other columns, or
             a line has other separators or another number of cells; with file and line.
     """
+    return read_cells(path, columns, header, "\t", _named, _miscounted)
+
+
+def read_cells(
+    path: Path,
+    columns: Sequence[str],
+    header: bool,
+    delimiter: str,
+    named: Callable[[list[str], Sequence[str], str], list[str]],
+    miscounted: Callable[[list[str], Sequence[str]], str],
+) -> Iterator[Row]:
+    """What `read_rows` does, with any sign between cells.
+
+    `named` gives the columns by the cells of a header, the columns it must have and its place, or refuses them;
+    `miscounted` says what is wrong with cells that are too many or too few for these columns.
+    """
     names: list[str] | None = None
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter="\t", strict=True)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
             for cells in reader:
                 cells = [cell.strip() for cell in cells]
                 where = f"{path}:{reader.line_num}"
                 if not any(cells):
                     continue
                 if names is None:
-                    names = _named(cells, columns, where) if header else list(columns)
+                    names = named(cells, columns, where) if header else list(columns)
                     if header:
                         continue
                 if len(cells) != len(names):
-                    raise FormatError(f"{where}: {_miscounted(cells, names)}")
+                    raise FormatError(f"{where}: {miscounted(cells, names)}")
                 yield where, dict(zip(names, cells, strict=True))
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error

@@ -26,6 +26,7 @@ from peaframe.errors import AudioError, FormatError, OptionError
 from peaframe.events import EventOptions, events_from_scores
 from peaframe.queries import QueryFile
 from peaframe.scores import Scores
+from peaframe.workers.local import resident
 
 BLOCK_SECONDS = 10.0
 PlainEvent = tuple[float, float, int, float]  # onset, offset, number of the query, score
@@ -46,6 +47,14 @@ class Machine:
     device: str
     precision: str
     threads: int = 1
+
+    def on(self, device: str) -> Machine:
+        """The same on another device."""
+        return dataclasses.replace(self, device=device)
+
+    def worker(self) -> Worker:
+        """Load a worker; raises ModelError and OptionError as `peaframe.load` does."""
+        return Worker(self)
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,16 @@ class Unit:
     number: int
     pieces: tuple[Piece, ...]
 
+    def alone(self) -> list[Unit]:
+        """A unit of each piece."""
+        return [Unit(self.number, (piece,)) for piece in self.pieces]
+
+    def failed(self, tries: int, reason: str) -> UnitResult:
+        """The result of a unit of one piece that so many workers were lost over."""
+        (piece,) = self.pieces
+        error = f"{piece.path}: ended {tries} workers that heard it ({reason}); it may be damaged"
+        return UnitResult(self.number, (PieceResult(piece.part, error=error, retry=True),))
+
 
 @dataclass(frozen=True)
 class PieceResult:
@@ -196,7 +215,7 @@ class Worker:
             model.event_options,
             Windows(detector.window_frames, detector.overlap_frames, model.lead_frames),
             model.embedding_dim,
-            _resident(),
+            resident(),
         )
 
     def begin(self, orders: Orders) -> None:
@@ -334,17 +353,3 @@ def _check_same(piece: Piece) -> None:
             f"{piece.path}: changed while the run was at work: {piece.size} bytes when it was planned, "
             f"{now.st_size} now; annotate it again when it is complete"
         )
-
-
-def _resident() -> int:
-    """Bytes of memory this process holds; 0 where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        try:
-            import resource
-        except ImportError:
-            return 0
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if os.uname().sysname == "Darwin" else peak * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Answers:
             raise self._error(error) from error
         return found
 
-    def put(self, pairs: Iterable[tuple[str, Any]]) -> None:
+    def put(self, pairs: Sequence[tuple[str, Any]]) -> None:
         """Keep (key, answer) pairs, all or none; an answer is anything JSON can hold but null."""
         rows = [(one, json.dumps(answer, ensure_ascii=False)) for one, answer in pairs]
         try:

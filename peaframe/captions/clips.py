@@ -7,19 +7,15 @@ import os
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
-from av.stream import Disposition
 from numpy.typing import NDArray
 
-from peaframe import audio
+from peaframe import audio, video
 from peaframe.audio.source import Samples
 from peaframe.errors import AudioError, VideoError
 
 Picture = NDArray[np.uint8]
-_SLACK = 1e-4  # seconds by which a picture at that very moment may seem to be late
 
 
 @dataclass(frozen=True)
@@ -125,69 +121,26 @@ def _content(path: str, size: int, modified: int) -> str:
     return digest.hexdigest()
 
 
-def _open(path: Path) -> Any:
-    # `file:` keeps colons in names harmless, the list keeps playlists from fetching
-    return av.open(f"file:{path}", options={"protocol_whitelist": "file"})
-
-
 def _streams(path: Path) -> Streams:
     try:
-        with _open(path) as container:
-            seconds = (container.duration or 0) / av.time_base
-            shown = bool(_moving(container))
-            return Streams(bool(container.streams.audio), shown, 0.0 if _still(container) else seconds)
-    except (av.FFmpegError, ValueError):
+        info = video.probe(path)
+    except VideoError:
         return Streams(False, False, 0.0)
-
-
-def _still(container: Any) -> bool:
-    """Whether a file is one picture, which stands as long as one likes."""
-    family: str = container.format.name
-    return family == "image2" or family.endswith("_pipe")
-
-
-def _moving(container: Any) -> list[Any]:
-    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    return Streams(info.sound, info.pictures, info.whole)
 
 
 def _pictures(clip: Clip, count: int) -> list[Picture]:
-    """The last picture at or before the middle of each of `count` equal parts of the clip."""
+    """What is on the screen in the middle of each of `count` equal parts of the clip."""
     try:
-        with _open(clip.path) as container:
-            stream = _moving(container)[0]
-            if _still(container):
-                return [_rgb(next(container.decode(stream)))]
-            base = float(stream.time_base)
-            zero = (stream.start_time or 0) * base
-            last = clip.end
-            if last is None:
-                last = stream.duration * base if stream.duration else (container.duration or 0) / av.time_base
-            if not clip.start < last:
-                raise VideoError(
-                    f"{clip.media}: start {clip.start} s is not before the pictures' end at {last:.3f} s"
-                )
-            times = [clip.start + (last - clip.start) * (i + 0.5) / count for i in range(count)]
-            if clip.start:
-                container.seek(int((clip.start + zero) / base), stream=stream)
-            taken: list[Picture] = []
-            before: Any = None
-            for frame in container.decode(stream):
-                time = 0.0 if frame.pts is None else frame.pts * base - zero
-                while len(taken) < count and time > times[len(taken)] + _SLACK:
-                    taken.append(_rgb(before if before is not None else frame))
-                before = frame
-                if len(taken) == count:
-                    break
-            if before is not None:
-                taken += [_rgb(before)] * (count - len(taken))
-    except (av.FFmpegError, ValueError, StopIteration) as error:
-        reason = getattr(error, "strerror", None) or error or "no picture in it"
-        raise VideoError(f"{clip.media}: cannot be read as a video ({reason}); give a video file") from error
-    if not taken:
-        raise VideoError(f"{clip.media}: no picture can be decoded; get a whole copy")
-    return taken
-
-
-def _rgb(frame: Any) -> Picture:
-    image: Picture = frame.to_ndarray(format="rgb24")
-    return image
+        info = video.probe(clip.path)
+        if info.still:
+            return video.pictures_at(clip.path, [0.0])
+        last = info.duration if clip.end is None else clip.end
+        if not clip.start < last:
+            raise VideoError(
+                f"{clip.media}: start {clip.start} s is not before the pictures' end at {last:.3f} s"
+            )
+        times = [clip.start + (last - clip.start) * (i + 0.5) / count for i in range(count)]
+        return video.pictures_at(clip.path, times)
+    except VideoError as error:
+        raise VideoError(str(error).replace(str(clip.path), clip.media)) from error

@@ -9,17 +9,18 @@ A clip without sound has a visual caption alone, one without pictures an audio c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from peaframe.captions.answers import Answers, key
 from peaframe.captions.captioned import UNKNOWN, Captioned, Failed, Heard
-from peaframe.captions.checks import Checks, collapsed
+from peaframe.captions.checks import Checks
 from peaframe.captions.clips import Clip, OpenClip
 from peaframe.captions.parts import Failure, Parts
-from peaframe.captions.prompts import KINDS, Prompt, load_prompts
+from peaframe.captions.prompts import Prompt, load_prompts
+from peaframe.captions.run import Captions, Rewriting, Unit, caption
 from peaframe.captions.writing import Pen
 from peaframe.errors import AudioError, OptionError, VideoError
 from peaframe.version import __version__
@@ -86,17 +87,8 @@ class Engine:
 
     @property
     def made_by(self) -> dict[str, Any]:
-        """What all captions have in common: parts, versions of prompts, checks."""
-        video, scorer = self.parts.video, self.parts.scorer
-        return {
-            "peaframe": __version__,
-            "writer": self.parts.writer.name,
-            "audio": [part.name for part in self.parts.audio],
-            "video": None if video is None else video.name,
-            "scorer": None if scorer is None else scorer.name,
-            "prompts": {name: prompt.digest for name, prompt in self.prompts.items()},
-            "checks": asdict(self.options.checks),
-        }
+        """See `made_by`."""
+        return made_by(self.parts, self.prompts, self.options.checks)
 
     def run(
         self, clips: Iterable[Clip], progress: Callable[[int], object] | None = None, whole: bool = True
@@ -116,27 +108,23 @@ class Engine:
             ModelError: a part cannot work at all; the same call goes on from there once it can.
             FormatError: answers cannot be kept.
         """
-        done: list[Captioned] = []
-        failed: list[Failed] = []
-        waiting: list[Clip] = []
+        return caption(
+            clips,
+            lambda units: map(self.do, units),
+            self.options.batch,
+            self.options.checks,
+            progress,
+            whole,
+        )
+
+    def do(self, unit: Unit) -> Captions:
+        """Do one batch; errors as those of `run`."""
+        if isinstance(unit, Rewriting):
+            return Captions(
+                unit.first, tuple(self._pen.without(unit.clips, unit.kind, unit.counts, unit.again))
+            )
         with ThreadPoolExecutor(self.options.jobs) as pool:
-
-            def finish() -> None:
-                for made in self._batch(waiting, pool):
-                    if isinstance(made, Captioned):
-                        done.append(made)
-                    else:
-                        failed.append(made)
-                if progress is not None:
-                    progress(len(waiting))
-                waiting.clear()
-
-            for clip in clips:
-                waiting.append(clip)
-                if len(waiting) == self.options.batch:
-                    finish()
-            finish()
-        return self._without_collapse(done) if whole else done, failed
+            return Captions(unit.first, tuple(self._batch(unit.clips, pool)))
 
     # -- one batch
 
@@ -234,7 +222,8 @@ class Engine:
             more = dict(asked)
             others = [list(column) for column in zip(*(more[i] for i in missing), strict=True)]
             new = dict(zip(missing, answer([work.opened[i] for i in missing], *others), strict=True))
-            self.answers.put((keys[i], value) for i, value in new.items() if not isinstance(value, Failure))
+            kept = [(keys[i], value) for i, value in new.items() if not isinstance(value, Failure)]
+            self.answers.put(kept)
             by_key = {keys[i]: value for i, value in new.items()}
             known |= {i: by_key[keys[i]] for i in known if known[i] is None and keys[i] in by_key}
         for i, one in keys.items():
@@ -242,20 +231,19 @@ class Engine:
                 work.bad[i] = work.bad[first[one]]
         return {i: value for i, value in known.items() if value is not None}
 
-    # -- all of it
 
-    def _without_collapse(self, done: list[Captioned]) -> list[Captioned]:
-        """Ask once more for captions that too many clips have, then refuse those that still do."""
-        for again in (True, False):
-            for kind in KINDS:
-                pairs = [(c.digest, c.written[kind].caption) for c in done if kind in c.written]
-                counts = collapsed(pairs, self.options.checks)
-                if not counts:
-                    continue
-                for begin in range(0, len(done), self.options.batch):
-                    some = done[begin : begin + self.options.batch]
-                    done[begin : begin + len(some)] = self._pen.without(some, kind, counts, again)
-        return done
+def made_by(parts: Parts, prompts: Mapping[str, Prompt], checks: Checks) -> dict[str, Any]:
+    """What all captions have in common: parts, versions of prompts, checks."""
+    video, scorer = parts.video, parts.scorer
+    return {
+        "peaframe": __version__,
+        "writer": parts.writer.name,
+        "audio": [part.name for part in parts.audio],
+        "video": None if video is None else video.name,
+        "scorer": None if scorer is None else scorer.name,
+        "prompts": {name: prompt.digest for name, prompt in prompts.items()},
+        "checks": asdict(checks),
+    }
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from peaframe.captions.clips import OpenClip
 from peaframe.captions.parts import Answer, Failure
 from peaframe.clock import SAMPLE_RATE
 from peaframe.errors import MissingExtraError, ModelError, OptionError
+from peaframe.models.device import device_of
 
 _SAMPLED = 256  # values of each tensor that an identity takes
 
@@ -31,7 +32,7 @@ class _Local:
         if tokens < 1 or beams < 1:
             raise OptionError(f"got {tokens} tokens and {beams} beams, expected 1 or more of each")
         self.name = str(source)
-        self._device = _device(device)
+        self._device = device_of(device)
         self.model, self.tokenizer = _load(kind, source)
         self.model.to(self._device)
         # Checkpoints bring settings of their own, such as sampling; none of them is to count.
@@ -186,16 +187,6 @@ def _transformers() -> Any:
             "transformers", "captions", "captioning with models on this machine"
         ) from error
     return transformers
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"got device {name!r}, which is not there; expected auto, cpu or cuda") from error
 
 
 def _unreadable(source: str | Path, kind: str, error: Exception) -> ModelError:

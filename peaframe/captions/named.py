@@ -1,13 +1,15 @@
-"""Parts by a line of text: `local:FOLDER_OR_ID`, `endpoint:MODEL@URL`, `vllm:FOLDER_OR_ID`."""
+"""Parts by a line of text: `local:FOLDER_OR_ID`, `endpoint:MODEL@URL`, `vllm:FOLDER_OR_ID`, `prefix:KIND@FOLDER`."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from peaframe.captions.endpoint import Endpoint, EndpointOptions
 from peaframe.captions.endpoint_media import EndpointPictures, EndpointSound
 from peaframe.captions.local_models import LocalPictures, LocalSound, LocalWriter
 from peaframe.captions.parts import Captioner, Writer
+from peaframe.captions.prefix_captioner import load_captioner
 from peaframe.captions.vllm_writer import VllmWriter
 from peaframe.errors import OptionError
 
@@ -34,8 +36,10 @@ class Manner:
 def captioner(text: str, manner: Manner, pictures: bool = False) -> Captioner:
     """A captioner of sound, or of pictures, such as `local:FOLDER_OR_ID` or `endpoint:MODEL@URL`.
 
+    `prefix:KIND@FOLDER` or `prefix:FOLDER` is one of sound that was trained on a PE-AV (`recipes.train_captioner`).
+
     Raises:
-        OptionError: the text is neither.
+        OptionError: the text is none of these.
         ModelError: it cannot be loaded.
     """
     where, _, rest = text.partition(":")
@@ -44,7 +48,13 @@ def captioner(text: str, manner: Manner, pictures: bool = False) -> Captioner:
     if where == "endpoint":
         endpoint = _endpoint(rest, manner)
         return EndpointPictures(endpoint) if pictures else EndpointSound(endpoint)
-    raise OptionError(f"got captioner {text!r}, expected local:FOLDER_OR_ID or endpoint:MODEL@URL")
+    if where == "prefix" and rest and not pictures:
+        kind, at, folder = rest.partition("@")
+        # a folder's own name may have the sign, too
+        plain = not at or os.path.isdir(rest)
+        return load_captioner(rest if plain else folder, None if plain else kind, manner.device)
+    also = "" if pictures else ", or prefix:KIND@FOLDER"
+    raise OptionError(f"got captioner {text!r}, expected local:FOLDER_OR_ID or endpoint:MODEL@URL{also}")
 
 
 def writer(text: str, manner: Manner) -> Writer:

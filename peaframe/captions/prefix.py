@@ -7,11 +7,11 @@ of the clip, and what they find stands before the caption as if it were words.
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,17 +19,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from peaframe.audio.source import Samples
 from peaframe.captions.local_models import load_language_model
+from peaframe.captions.prefix_examples import padded_rows
+from peaframe.captions.prefix_rows import fingerprint
 from peaframe.config import build
-from peaframe.errors import CheckpointError, ConfigError, OptionError
-from peaframe.infer.detector import Detector
-from peaframe.models.audio_video import PEAudioVideoModel
+from peaframe.errors import CheckpointError, ConfigError, FormatError, OptionError
+from peaframe.json_files import load_json, save_json
 from peaframe.models.checkpoint import write_tensors, write_text
 
 EVENTS, FULL, ENVIRONMENT = "events", "full", "environment"
 AUDIO_KINDS = (EVENTS, FULL, ENVIRONMENT)
-_CONFIG, _WEIGHTS, _LANGUAGE = "prefix.json", "prefix.safetensors", "language_model"
+CONFIG = "prefix.json"
+_WEIGHTS, _LANGUAGE, _ELSEWHERE = "prefix.safetensors", "language_model", "language_model.json"
+_FORMAT = "peaframe-captioner-language"
 
 
 @dataclass(frozen=True)
@@ -55,51 +57,6 @@ class PrefixConfig:
             raise OptionError(f"got {self}, expected sizes of 1 or more, and a kind")
 
 
-class Rows(Protocol):
-    """Turns sound into embeddings of its frames, and stands still."""
-
-    width: int
-    identity: str
-
-    def rows(self, sound: Samples) -> Tensor:
-        """(samples,) at 48 kHz to (frames, width) float32."""
-        ...
-
-
-class FrameRows:
-    """Frames as a frame model, such as PE-A-Frame, embeds them."""
-
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-        self.width = detector.model.embedding_dim
-        self.identity = f"frames {detector.model.fingerprint()}"
-
-    def rows(self, sound: Samples) -> Tensor:
-        """(samples,) at 48 kHz to (frames, width) float32."""
-        return torch.tensor(self._detector.embed(sound).values).float()
-
-
-class AudioVideoRows:
-    """Frames as the audio tower of PE-AV leaves them."""
-
-    def __init__(self, model: PEAudioVideoModel) -> None:
-        self._model = model.eval()
-        self.width = model.config.audio.tower.width
-        digest = hashlib.sha256()
-        for name, tensor in sorted(model.audio.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {float(tensor.double().sum())!r}".encode())
-        self.identity = f"audio tower {digest.hexdigest()[:16]}"
-
-    @torch.no_grad()
-    def rows(self, sound: Samples) -> Tensor:
-        """(samples,) at 48 kHz to (frames, width) float32."""
-        device = next(self._model.parameters()).device
-        waveform = torch.tensor(sound)[None].to(device)
-        latents, mask = self._model.audio.latents(waveform, [len(sound)])
-        frames: Tensor = self._model.audio(latents, mask)[0]
-        return frames[0].float().cpu()
-
-
 class PrefixDecoder(nn.Module):
     """Frames of a clip and a kind to a caption."""
 
@@ -112,12 +69,22 @@ class PrefixDecoder(nn.Module):
             tokenizer: its tokenizer.
 
         Raises:
-            OptionError: the heads do not divide the language model's width.
+            OptionError: the heads do not divide the language model's width, or captions are too long for it.
         """
         super().__init__()
         wide = language.get_input_embeddings().embedding_dim
         if wide % config.heads:
             raise OptionError(f"got {config.heads} heads, expected a number that divides the width {wide}")
+        if tokenizer.eos_token_id is None:
+            raise OptionError(
+                "got a language model whose tokenizer has no token for the end, expected one that has"
+            )
+        places = getattr(language.config, "max_position_embeddings", None)
+        if places is not None and config.tokens + config.longest > places:
+            raise OptionError(
+                f"got {config.tokens} tokens before a caption of up to {config.longest}, expected {places} in all at "
+                "most for this language model"
+            )
         self.config, self.tokenizer = config, tokenizer
         self.language: Any = language
         self.norm = nn.LayerNorm(config.width)
@@ -137,21 +104,29 @@ class PrefixDecoder(nn.Module):
         out: Tensor = whole + self.mix(whole)
         return out
 
-    def forward(self, rows: Tensor, mask: Tensor, kinds: Tensor, captions: list[str]) -> Tensor:
-        """The mean cross-entropy of the captions' tokens, each with the end behind it."""
+    def losses(
+        self, rows: Tensor, mask: Tensor, kinds: Tensor, captions: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """The cross-entropy of each caption's tokens, the end behind them too: sums (batch,) and counts (batch,)."""
         end, longest = self.tokenizer.eos_token_id, self.config.longest
-        ids = [self.tokenizer(text, add_special_tokens=False)["input_ids"][:longest] for text in captions]
+        ids = [
+            self.tokenizer(text, add_special_tokens=False)["input_ids"][: longest - 1] for text in captions
+        ]
         targets = [torch.tensor([*own, end]) for own in ids]
         padded = nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=-100).to(rows.device)
         prefix = self.prefix(rows, mask, kinds)
         words = self.language.get_input_embeddings()(padded.clamp_min(0)[:, :-1])
         whole = torch.cat((prefix, words), 1)
-        seen = torch.ones(
-            whole.shape[:2], dtype=torch.long, device=whole.device
-        )  # what fills up stands behind
+        seen = whole.new_ones(whole.shape[:2], dtype=torch.long)  # what fills up stands behind
         logits: Tensor = self.language(inputs_embeds=whole, attention_mask=seen).logits
         logits = logits[:, self.config.tokens - 1 :].float()
-        return F.cross_entropy(logits.flatten(0, 1), padded.flatten(), ignore_index=-100)
+        each = F.cross_entropy(logits.transpose(1, 2), padded, ignore_index=-100, reduction="none")
+        return each.sum(1), (padded != -100).sum(1)
+
+    def forward(self, rows: Tensor, mask: Tensor, kinds: Tensor, captions: Sequence[str]) -> Tensor:
+        """The mean cross-entropy of all tokens of the captions, each with the end behind it."""
+        sums, counts = self.losses(rows, mask, kinds, captions)
+        return sums.sum() / counts.sum()
 
     @torch.inference_mode()
     def write(self, rows: list[Tensor], kind: str) -> list[str]:
@@ -179,33 +154,55 @@ class PrefixDecoder(nn.Module):
             " ".join(text.split()) for text in self.tokenizer.batch_decode(made, skip_special_tokens=True)
         ]
 
-    def save(self, folder: Path) -> None:
-        """Write a folder with everything that `load_prefix` needs, the language model too."""
+    def save(self, folder: Path, language: str | None = None) -> None:
+        """Write a folder with everything that `load_prefix` needs.
+
+        Args:
+            folder: made if it does not exist.
+            language: folder or hub id of the language model, if it is as it lies there: it is named, not copied.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         own = {
-            n: t.detach().contiguous() for n, t in self.state_dict().items() if not n.startswith("language.")
+            n: t.detach().cpu().contiguous()
+            for n, t in self.state_dict().items()
+            if not n.startswith("language.")
         }
-        self.language.save_pretrained(folder / _LANGUAGE)
-        self.tokenizer.save_pretrained(folder / _LANGUAGE)
+        if language is None:
+            self.language.save_pretrained(folder / _LANGUAGE)
+            self.tokenizer.save_pretrained(folder / _LANGUAGE)
+        else:
+            told = {"source": language, "fingerprint": fingerprint(self.language)}
+            save_json(folder / _ELSEWHERE, _FORMAT, 1, told)
         write_tensors(folder / _WEIGHTS, own)
-        write_text(folder / _CONFIG, json.dumps(asdict(self.config), indent=2) + "\n")
+        write_text(folder / CONFIG, json.dumps(asdict(self.config), indent=2) + "\n")
+
+
+def load_language(source: str | Path) -> tuple[Any, Any]:
+    """A causal language model and its tokenizer as `load_language_model` gives them; other models load after it, too.
+
+    While transformers loads a model it has put another function in the place of `torch.linspace`, and PyTorch, if it
+    looks for the first time then, keeps that one among those that make tensors.
+    """
+    with torch.device("meta"):
+        torch.empty(0)
+    return load_language_model(source)
 
 
 def load_prefix(folder: Path) -> PrefixDecoder:
     """Read what `PrefixDecoder.save` wrote, ready to write captions.
 
     Raises:
-        CheckpointError: the folder is incomplete, or its weights do not fit.
+        CheckpointError: the folder is incomplete, its weights do not fit, or its language model is another one now.
         ModelError: its language model cannot be loaded.
     """
     try:
-        config = build(PrefixConfig, json.loads((folder / _CONFIG).read_text(encoding="utf-8")))
+        config = build(PrefixConfig, json.loads((folder / CONFIG).read_text(encoding="utf-8")))
         tensors = load_file(folder / _WEIGHTS)
     except (OSError, ValueError, ConfigError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder}: no captioning decoder ({error}); give a folder that one was saved to"
         ) from error
-    decoder = PrefixDecoder(config, *load_language_model(folder / _LANGUAGE))
+    decoder = PrefixDecoder(config, *_language(folder))
     expected = {n: tuple(t.shape) for n, t in decoder.state_dict().items() if not n.startswith("language.")}
     got = {n: tuple(t.shape) for n, t in tensors.items()}
     if got != expected:
@@ -215,8 +212,21 @@ def load_prefix(folder: Path) -> PrefixDecoder:
     return decoder.eval()
 
 
-def padded_rows(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Clips (frames, width) as one batch (clips, frames, width), and the mask (clips, frames) of what is theirs."""
-    lengths = torch.tensor([len(own) for own in rows])
-    mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True), mask
+def _language(folder: Path) -> tuple[Any, Any]:
+    if (folder / _LANGUAGE).is_dir():
+        return load_language(folder / _LANGUAGE)
+    path = folder / _ELSEWHERE
+    try:
+        told = load_json(path, _FORMAT, 1, "a language model's name", "expected one beside prefix.json")
+        source, wanted = str(told["source"]), told["fingerprint"]
+    except (FormatError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: does not name a language model ({error}); get a whole copy"
+        ) from error
+    model, tokenizer = load_language(source)
+    if (got := fingerprint(model)) != wanted:
+        raise CheckpointError(
+            f"{path}: names {source}, which has fingerprint {got}, expected {wanted}; write there where the "
+            "language model of the training lies"
+        )
+    return model, tokenizer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,16 @@ from typing import Any
 
 from peaframe.captions.captioned import Captioned, Failed, provenance
 from peaframe.captions.clips import Clip
-from peaframe.errors import FormatError, MissingExtraError
+from peaframe.data.table_rows import (
+    SUFFIXES,
+    NoObjectError,
+    TableError,
+    delimiter,
+    pyarrow_parquet,
+    read_rows,
+    seconds_in,
+)
+from peaframe.errors import FormatError
 from peaframe.files import atomic_path
 
 COLUMNS = (
@@ -26,7 +34,6 @@ COLUMNS = (
     "provenance",
     "refused",
 )
-SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 _KINDS = "expected .csv, .tsv, .parquet or .jsonl"
 
 
@@ -111,61 +118,32 @@ def _clip(path: Path, number: int, row: Mapping[str, Any], folder: Path) -> Clip
 
 
 def _seconds(path: Path, number: int, name: str, row: Mapping[str, Any]) -> float | None:
-    value = row.get(name)
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return None
     try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise FormatError(f"{path}: row {number} has {name} {value!r}, expected seconds from 0, or nothing")
-    return seconds
+        return seconds_in(row.get(name))
+    except ValueError as error:
+        raise FormatError(
+            f"{path}: row {number} has {name} {row[name]!r}, expected seconds from 0, or nothing"
+        ) from error
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    suffix = path.suffix.lower()
+    if path.suffix.lower() not in SUFFIXES:
+        raise FormatError(f"{path}: not a table that can be read; {_KINDS}")
     try:
-        if suffix in (".csv", ".tsv"):
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                yield from csv.DictReader(file, delimiter=_between(suffix), strict=True)
-        elif suffix == ".jsonl":
-            with path.open(encoding="utf-8") as file:
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        yield _object(path, number, line)
-        elif suffix == ".parquet":
-            for batch in _parquet().ParquetFile(path).iter_batches():
-                yield from batch.to_pylist()
-        else:
-            raise FormatError(f"{path}: not a table that can be read; {_KINDS}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{path}: cannot be read ({error})".replace("\n", " ")) from error
-    except ValueError as error:  # of pyarrow
-        raise FormatError(f"{path}: is no Parquet file ({error})".replace("\n", " ")) from error
-
-
-def _between(suffix: str) -> str:
-    return "\t" if suffix == ".tsv" else ","
-
-
-def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        row = None
-    if not isinstance(row, dict):
+        yield from read_rows(path)
+    except NoObjectError as error:
         raise FormatError(
-            f'{path}: line {number} is no JSON object; expected one such as {{"media": "a.wav"}}'
-        )
-    return row
+            f'{path}: line {error.line} is no JSON object; expected one such as {{"media": "a.wav"}}'
+        ) from error
+    except TableError as error:
+        raise FormatError(f"{path}: {error}") from error
 
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise FormatError(f"{path}: not a table that can be written; {_KINDS}")
-    parquet = _parquet() if suffix == ".parquet" else None
+    parquet = pyarrow_parquet() if suffix == ".parquet" else None
     with atomic_path(path) as part:
         if parquet is not None:
             parquet.write_table(_arrow(columns, rows), part)
@@ -174,7 +152,7 @@ def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
             part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace")
         else:
             with part.open("w", encoding="utf-8", errors="replace", newline="") as file:
-                writer = csv.DictWriter(file, columns, delimiter=_between(suffix), lineterminator="\n")
+                writer = csv.DictWriter(file, columns, delimiter=delimiter(path), lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
 
@@ -184,11 +162,3 @@ def _arrow(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
 
     types = {name: pyarrow.float64() if name in ("start", "end") else pyarrow.string() for name in columns}
     return pyarrow.Table.from_pylist([dict(row) for row in rows], schema=pyarrow.schema(types))
-
-
-def _parquet() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", "reading and writing Parquet") from error
-    return pyarrow.parquet

@@ -104,7 +104,7 @@ class Pen:
         missing = {one: prompt for one, (_, prompt) in zip(keys, asked, strict=True) if known[one] is None}
         if missing:
             new = dict(zip(missing, self._writer.write(list(missing.values())), strict=True))
-            self._answers.put((one, text) for one, text in new.items() if not isinstance(text, Failure))
+            self._answers.put([(one, text) for one, text in new.items() if not isinstance(text, Failure)])
             known |= new
         return [known[one] for one in keys]
 

@@ -23,6 +23,7 @@ from peaframe.data.shard_folder import Made, key
 from peaframe.errors import ModelError, OptionError, PeaframeError
 from peaframe.models import checkpoint
 from peaframe.models.audio_video import PEAudioVideoModel
+from peaframe.models.device import device_of
 from peaframe.models.load import PEModel, find, read_pe
 from peaframe.models.published import layout_of
 
@@ -74,17 +75,14 @@ class ClipMaker:
             ModelError: the model has no codec or no image encoder, or cannot be loaded.
         """
         self._wanted = wanted
-        try:
-            torch.zeros(1, device=wanted.device)
-        except (RuntimeError, AssertionError) as error:
-            raise OptionError(f"got device {wanted.device!r}, expected cpu, or cuda with a GPU") from error
+        device = device_of(wanted.device, auto=False)
         self._model = None if wanted.model is None else _load(wanted.model)
         self._encoder = None
         self._frames: int | None = None
         self.made: dict[str, Mapping[str, Any] | None] = {"latents": None, "video": None}
         if self._model is None:
             return
-        self._model.to(wanted.device)
+        self._model.to(device)
         if wanted.content == "latents":
             self.made["latents"] = codec_facts(self._model)
         if wanted.video:

@@ -1,13 +1,10 @@
-"""Samples of clips, made by several processes, in the order of the clips."""
+"""Samples of clips, made by many workers, in the order of the clips."""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -15,92 +12,138 @@ from peaframe.data.clip_maker import ClipContent, ClipMaker
 from peaframe.data.clip_media import shown
 from peaframe.data.clips_table import ClipRow
 from peaframe.data.shard_folder import Made
-from peaframe.errors import ModelError
-
-_Task = tuple[int, ClipRow]
-_AHEAD = 2  # clips that each process has before it
-
-_maker: ClipMaker | None = None  # of a process that works for another one
+from peaframe.workers import engine
+from peaframe.workers.local import resident
+from peaframe.workers.order import in_order
 
 
-def in_processes(wanted: ClipContent, tasks: Iterator[_Task], jobs: int) -> Iterator[Made]:
-    """Samples in the order of the tasks. A clip of which a process dies is tried again alone, and then left out."""
+@dataclass(frozen=True)
+class ClipFacts:
+    """What a worker says of itself.
 
-    def start(count: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(count, get_context("spawn"), _begin, (wanted,))
+    Attributes:
+        made: what the index says of the model, see `ClipMaker`.
+        device: `cpu` or `cuda`.
+        devices: how many of that kind its machine has; of a CPU, 1.
+        memory: bytes the worker holds with the model loaded.
+    """
 
-    pool = start(jobs)
-    ahead: list[tuple[_Task, Future[Made]]] = []
-    try:
-        while True:
-            try:
-                while len(ahead) <= _AHEAD * jobs and (task := next(tasks, None)) is not None:
-                    ahead.append((task, _submit(pool, task)))
-                if not ahead:
-                    return
-                made = ahead[0][1].result()
-            except BrokenProcessPool:
-                pool.shutdown(cancel_futures=True)
-                made = _alone(start, ahead[0][0])
-                pool = start(jobs)
-                ahead[1:] = [(task, own if _done(own) else _submit(pool, task)) for task, own in ahead[1:]]
-            ahead.pop(0)
-            yield made
-    finally:
-        pool.shutdown(cancel_futures=True)
+    made: Mapping[str, Mapping[str, Any] | None]
+    device: str
+    devices: int
+    memory: int
 
 
-def _begin(wanted: ClipContent) -> None:
-    global _maker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    _maker = ClipMaker(wanted)
+@dataclass(frozen=True)
+class ClipResult:
+    """The sample of a clip.
+
+    Attributes:
+        first: the clip's number.
+        made: the sample, or why there is none.
+    """
+
+    first: int
+    made: Made
+
+    def __len__(self) -> int:
+        """One clip."""
+        return 1
 
 
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # nobody would ever read what this process makes
+@dataclass(frozen=True)
+class ClipUnit:
+    """A clip to make a sample of.
+
+    Attributes:
+        first: its number.
+        row: which it is.
+    """
+
+    first: int
+    row: ClipRow
+
+    def __len__(self) -> int:
+        """One clip."""
+        return 1
+
+    def alone(self) -> list[ClipUnit]:
+        """It is alone."""
+        return [self]
+
+    def failed(self, tries: int, reason: str) -> ClipResult:
+        """It is left out; the reason is in the words of one engine, and shards do not depend on the engine."""
+        said = f"{tries} processes died or failed when they decoded it; repair the file"
+        return ClipResult(self.first, Made(self.first, shown(self.row.media), reason=said))
 
 
-def _make(task: _Task) -> Made:
-    if _maker is None:
-        raise RuntimeError("this process has not begun")
-    return _maker(task)
+@dataclass(frozen=True)
+class ClipMachine:
+    """Makes workers that make samples.
+
+    Attributes:
+        wanted: what is kept of each clip.
+    """
+
+    wanted: ClipContent
+
+    @property
+    def model(self) -> str:
+        """What a worker loads."""
+        return self.wanted.model or "no model"
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return self.wanted.device
+
+    def on(self, device: str) -> ClipMachine:
+        """The same on another device."""
+        return ClipMachine(replace(self.wanted, device=device))
+
+    def worker(self) -> ClipWorker:
+        """A worker that has this process for itself; raises as `ClipMaker` does."""
+        torch.set_num_threads(1)
+        return ClipWorker(self.wanted)
 
 
-def _ready() -> None:
-    """Answer; a process that cannot load its model does not."""
+class ClipWorker:
+    """Makes samples, one after the other."""
+
+    def __init__(self, wanted: ClipContent) -> None:
+        """Load the model; raises as `ClipMaker` does."""
+        self._maker, self._device = ClipMaker(wanted), torch.device(wanted.device).type
+
+    def facts(self) -> ClipFacts:
+        """What it runs."""
+        devices = torch.cuda.device_count() if self._device == "cuda" else 1
+        return ClipFacts(self._maker.made, self._device, devices, resident())
+
+    def begin(self, orders: None) -> None:
+        """Nothing is to be learnt."""
+
+    def do(self, unit: ClipUnit) -> ClipResult:
+        """The sample of a clip."""
+        return ClipResult(unit.first, self._maker((unit.first, unit.row)))
+
+    def close(self) -> None:
+        """Nothing would stay."""
 
 
-def _submit(pool: ProcessPoolExecutor, task: _Task) -> Future[Made]:
-    """A task's future; that of a broken pool if it is one."""
-    try:
-        return pool.submit(_make, task)
-    except BrokenProcessPool as error:
-        future: Future[Made] = Future()
-        future.set_exception(error)
-        return future
+ClipEngine = engine.Engine[ClipFacts, None, ClipUnit, ClipResult]
 
 
-def _done(future: Future[Made]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
+def by_workers(workers: ClipEngine, tasks: Iterator[tuple[int, ClipRow]]) -> Iterator[Made]:
+    """Samples in the order of the tasks; a clip that three workers were lost over is left out."""
+    first = next(tasks, None)
+    if first is None:
+        return
+    workers.begin(None)
 
+    def units() -> Iterator[ClipUnit]:
+        yield ClipUnit(*first)
+        for number, row in tasks:
+            yield ClipUnit(number, row)
 
-def _alone(start: Callable[[int], ProcessPoolExecutor], task: _Task) -> Made:
-    with start(1) as pool:
-        try:
-            pool.submit(_ready).result()
-        except BrokenProcessPool as error:
-            raise ModelError(
-                "processes that make samples die before they begin; give fewer --jobs, or look for memory"
-            ) from error
-        try:
-            return pool.submit(_make, task).result()
-        except BrokenProcessPool:
-            return Made(
-                task[0],
-                shown(task[1].media),
-                reason="the process that decoded it died of it; repair the file",
-            )
+    for result in in_order(workers.do, units(), lambda: workers.jobs):
+        yield result.made

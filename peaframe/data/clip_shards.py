@@ -15,27 +15,27 @@ clip heard alone; `.flac` is its sound, where that is kept; `.video.npy` are fea
 | seconds, still, digest | see `ClipMedia` |
 | crc32 | checksums of the other files, by suffix |
 
-The same table and model give the same bytes, by however many processes, and after having been killed.
+The same table and model give the same bytes, by however many workers wherever they are, and after having been killed.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from peaframe.data.clip_maker import ClipContent, ClipMaker, said_of
-from peaframe.data.clip_processes import in_processes
+from peaframe.data.clip_processes import ClipEngine, ClipMachine, by_workers
 from peaframe.data.clips_table import ClipRow
 from peaframe.data.shard_files import ShardIndex
-from peaframe.data.shard_folder import ShardFolder, held
+from peaframe.data.shard_folder import Made, ShardFolder, held
 from peaframe.data.shards import SHARD_BYTES
 from peaframe.errors import OptionError
+from peaframe.workers.local import LocalEngine
+from peaframe.workers.threads import one_thread
 
 __all__ = ["KIND", "ClipContent", "write_clip_shards"]
 
@@ -50,6 +50,7 @@ def write_clip_shards(
     shard_bytes: int = SHARD_BYTES,
     prefix: str = "shard",
     jobs: int = 1,
+    engine: ClipEngine | None = None,
 ) -> ShardIndex:
     """Write shards of clips, or what a folder still lacks of them; torch computes with one thread for each process.
 
@@ -60,7 +61,8 @@ def write_clip_shards(
         shard_bytes: a sample that would make a shard larger begins the next one; a larger one stands alone.
         prefix: what names of shards begin with.
         jobs: processes that decode and compute, each with a model of its own; the shards do not depend on it. One
-            that dies takes nothing along but the clip it died of twice.
+            that dies takes nothing along but a clip that two others die of, too.
+        engine: what decodes and computes instead of them, of a `ClipMachine` with what is wanted; it is not closed.
 
     Returns:
         What was written, now or before.
@@ -76,38 +78,34 @@ def write_clip_shards(
             f"got shard_bytes {shard_bytes}, jobs {jobs}, prefix {prefix!r}; give numbers of 1 or more, and a "
             "prefix of letters, digits, - and _"
         )
-    maker = ClipMaker(wanted)
-    settings = {
-        "kind": KIND,
-        "content": wanted.content,
-        "made": maker.made,
-        "shard_bytes": shard_bytes,
-        "prefix": prefix,
-    }
-    with held(Path(folder)):
-        out = ShardFolder(Path(folder), settings)
+    settings = {"kind": KIND, "content": wanted.content, "shard_bytes": shard_bytes, "prefix": prefix}
+    if engine is None and jobs == 1:
+        maker = ClipMaker(wanted)
+        with one_thread():
+            return _write(rows, Path(folder), {**settings, "made": maker.made}, partial(map, maker))
+    workers: ClipEngine = engine or LocalEngine(ClipMachine(wanted), jobs)
+    try:
+        made = workers.facts().made
+        return _write(rows, Path(folder), {**settings, "made": made}, partial(by_workers, workers))
+    finally:
+        if engine is None:
+            workers.close()
+
+
+def _write(
+    rows: Iterable[ClipRow],
+    folder: Path,
+    settings: dict[str, Any],
+    make: Callable[[Iterator[tuple[int, ClipRow]]], Iterator[Made]],
+) -> ShardIndex:
+    with held(folder):
+        out = ShardFolder(folder, settings)
         tasks = enumerate(rows)
         out.keep(tasks, _fits)
-        if jobs == 1:
-            with _one_thread():
-                out.write(map(maker, tasks))
-        else:
-            del maker  # the others have their own
-            out.write(in_processes(wanted, tasks, jobs))
+        out.write(make(tasks))
         return out.finish()
 
 
 def _fits(number: int, row: ClipRow, found: dict[str, Any]) -> bool:
     wanted = said_of(number, row)
     return wanted == {name: found.get(name) for name in wanted}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums do not depend on the number of processors then."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -15,19 +15,18 @@ over. Any other column is kept with the clip as it is.
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from peaframe.errors import ManifestError, MissingExtraError
+from peaframe.data.table_rows import SUFFIXES, NoObjectError, TableError, delimiter, read_rows, seconds_in
+from peaframe.errors import ManifestError
 from peaframe.train.pretrain_batch import CAPTIONS
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _KNOWN = ("media", "start", "end", "transcript", "source", *(f"{kind}_caption" for kind in CAPTIONS))
 
 
@@ -69,36 +68,21 @@ def stream(path: str | os.PathLike[str]) -> Iterator[ClipRow]:
     suffix = table.suffix.lower()
     if suffix not in SUFFIXES:
         raise ManifestError(f"{path}: got a table called *{suffix}, expected one of {', '.join(SUFFIXES)}")
-    rows = {".jsonl": _json_lines, ".parquet": _parquet}.get(suffix, _separated)(table)
     count = 0
     try:
-        for count, values in enumerate(rows, start=1):
+        for count, values in enumerate(read_rows(table, partial(_check_names, table)), start=1):
+            if suffix in (".csv", ".tsv") and (None in values or None in values.values()):
+                raise ManifestError(
+                    f"{table}: row {count}: got another number of cells than the {len({*values} - {None})} columns; "
+                    f"quote cells that hold a {'tab' if delimiter(table) == chr(9) else 'comma'}"
+                )
             yield _clip(values, count, table)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ManifestError(f"{table}: cannot be read ({reason}); give a table in UTF-8") from error
+    except NoObjectError as error:
+        raise ManifestError(f"{table}: row {count + 1}: {error}") from error
+    except TableError as error:
+        raise ManifestError(f"{table}: {error}") from error
     if not count:
         raise ManifestError(f"{table}: has no rows, expected one for each clip")
-
-
-def _separated(table: Path) -> Iterator[dict[str, Any]]:
-    delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-        try:
-            names = list(reader.fieldnames or ())
-            _check_names(table, names)
-            for number, row in enumerate(reader, start=1):
-                if None in row or None in row.values():
-                    raise ManifestError(
-                        f"{table}: row {number}: got another number of cells than the {len(names)} columns; quote "
-                        f"cells that hold a {'tab' if delimiter == chr(9) else 'comma'}"
-                    )
-                yield row
-        except csv.Error as error:
-            raise ManifestError(
-                f"{table}: line {reader.line_num}: {error}; give a well-formed table"
-            ) from error
 
 
 def _check_names(table: Path, names: list[str]) -> None:
@@ -111,47 +95,8 @@ def _check_names(table: Path, names: list[str]) -> None:
         )
 
 
-def _json_lines(table: Path) -> Iterator[dict[str, Any]]:
-    with table.open(encoding="utf-8") as file:
-        number = 0
-        for line in file:
-            if not line.strip():
-                continue
-            number += 1
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ManifestError(
-                    f"{table}: row {number}: is no JSON ({error}); expected an object a line"
-                ) from error
-            if not isinstance(values, dict):
-                raise ManifestError(f"{table}: row {number}: got {line.strip()[:40]!r}, expected an object")
-            yield values
-
-
-def _parquet(table: Path) -> Iterator[dict[str, Any]]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", "reading a table of Parquet") from error
-    try:
-        with table.open("rb") as source, parquet.ParquetFile(source) as file:
-            _check_names(table, list(file.schema_arrow.names))
-            for batch in file.iter_batches(1024):
-                yield from batch.to_pylist()
-    except pyarrow.ArrowException as error:
-        first = " ".join(str(error).split())
-        raise ManifestError(f"{table}: is no Parquet file that can be read ({first})") from error
-
-
 def _clip(values: Mapping[str, Any], number: int, table: Path) -> ClipRow:
     where = f"{table}: row {number}"
-    # pandas says "nothing" by a number that is none
-    values = {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in values.items()
-    }
     media = _text(values, "media", where)
     if not media:
         raise ManifestError(f"{where}: has no media, expected a path or an address")
@@ -188,16 +133,12 @@ def _text(values: Mapping[str, Any], name: str, where: str) -> str:
 
 
 def _seconds(values: Mapping[str, Any], name: str, where: str) -> float | None:
-    value = values.get(name)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
     try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ManifestError(f"{where}: got {name} {value!r}, expected seconds of 0 or more, or nothing")
-    return seconds
+        return seconds_in(values.get(name))
+    except ValueError as error:
+        raise ManifestError(
+            f"{where}: got {name} {values[name]!r}, expected seconds of 0 or more, or nothing"
+        ) from error
 
 
 def _captions(value: Any, kind: str, where: str) -> tuple[str, ...]:

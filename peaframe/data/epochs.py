@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from peaframe.clock import frames_of_seconds
 from peaframe.errors import OptionError, PeaframeError
 
 B = TypeVar("B")
@@ -92,6 +97,38 @@ def epoch_batches(
     return [batches[i % len(batches)] for i in range(rank, total, world_size)]
 
 
+class Items(Dataset[Any], ABC):
+    """What becomes of items; an error is handed on, since torch would make many lines of it."""
+
+    def __getitem__(self, place: tuple[int, int]) -> Any:
+        """What becomes of an item in an epoch, by (epoch, item), or what went wrong."""
+        try:
+            return self.prepare(*place)
+        except PeaframeError as error:
+            return error
+
+    @abstractmethod
+    def prepare(self, epoch: int, item: int) -> Any:
+        """What becomes of an item in an epoch."""
+
+
+def crop_frames(crop_seconds: float | None) -> int | None:
+    """Frames that longer items are cut to; raises OptionError if there are none."""
+    crop = None if crop_seconds is None else frames_of_seconds(crop_seconds)
+    if crop is not None and crop < 1:
+        raise OptionError(f"got crop_seconds {crop_seconds}, expected 0.04 s or more")
+    return crop
+
+
+def padded(values: Sequence[NDArray[Any]]) -> Tensor:
+    """Arrays of one type, alike but for their first axes, in one tensor, with zeros behind their ends."""
+    longest = max(map(len, values))
+    out = np.zeros((len(values), longest, *values[0].shape[1:]), values[0].dtype)
+    for row, value in zip(out, values, strict=True):
+        row[: len(value)] = value
+    return torch.from_numpy(out)
+
+
 class Epochs(Generic[B]):
     """Batches of an epoch, each time it is gone through; one left in the middle goes on there.
 
@@ -102,7 +139,7 @@ class Epochs(Generic[B]):
 
     def __init__(
         self,
-        items: Dataset[Any],
+        items: Items,
         together: Callable[[list[Any]], Any],
         order: Order,
         described: Any,
@@ -112,9 +149,8 @@ class Epochs(Generic[B]):
         """Prepare.
 
         Args:
-            items: gives what becomes of an item in an epoch, by (epoch, item), or a `PeaframeError`: one that is
-                raised in another process would be many lines of torch's.
-            together: makes a batch of a list of them, or hands an error on.
+            items: what becomes of them.
+            together: makes a batch of a list of them.
             order: which items a batch has.
             described: all that batches depend on beside it, as JSON; a state of other data or options is refused.
             workers: processes that prepare batches; 0 for this one.
@@ -142,7 +178,7 @@ class Epochs(Generic[B]):
             self._items,
             batch_sampler=places,
             num_workers=self._workers,
-            collate_fn=self._together,
+            collate_fn=partial(_together, self._together),
             prefetch_factor=self._ahead if self._workers else None,
             generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
         )
@@ -174,3 +210,11 @@ class Epochs(Generic[B]):
                 "resume with the data, batches, seed and number of ranks of the run that is resumed"
             )
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+
+
+def _together(make: Callable[[list[Any]], Any], found: list[Any]) -> Any:
+    """A batch of what became of items, or what went wrong."""
+    try:
+        return next((one for one in found if isinstance(one, PeaframeError)), None) or make(found)
+    except PeaframeError as error:
+        return error

@@ -15,14 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from peaframe.clock import frames_of_seconds
-from peaframe.data.epochs import Epochs, Order
+from peaframe.data.epochs import Epochs, Items, Order, crop_frames, padded
 from peaframe.data.latent_augment import LatentAugment, Rows, Targets, blot, mix
 from peaframe.data.latent_rows import AudioPart
 from peaframe.data.latents import LatentCache
-from peaframe.errors import OptionError, PeaframeError
+from peaframe.errors import OptionError
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +50,8 @@ class LatentBatch:
 _Crop = tuple[Rows, Targets, NDArray[np.bool_], int, int, int]
 
 
-class _Crops(Dataset["_Crop | PeaframeError"]):
-    """Items as they stand in a batch; an error is handed on, since torch would make many lines of it."""
+class _Crops(Items):
+    """Items as they stand in a batch."""
 
     def __init__(
         self,
@@ -67,14 +65,7 @@ class _Crops(Dataset["_Crop | PeaframeError"]):
         self.cache, self.keys, self.targets = cache, keys, targets
         self.crop, self.seed, self.augment = crop, seed, augment
 
-    def __getitem__(self, place: tuple[int, int]) -> _Crop | PeaframeError:
-        """What becomes of an item in an epoch, by (epoch, item)."""
-        try:
-            return self._prepare(*place)
-        except PeaframeError as error:
-            return error
-
-    def _prepare(self, epoch: int, item: int) -> _Crop:
+    def prepare(self, epoch: int, item: int) -> _Crop:
         rng = np.random.default_rng((self.seed, epoch, item + 1))
         rows, targets, start = self._cut(item, rng)
         partner = -1
@@ -100,21 +91,7 @@ class _Crops(Dataset["_Crop | PeaframeError"]):
         return rows.astype(np.float32), targets, start
 
 
-def _together(found: list[_Crop | PeaframeError]) -> LatentBatch | PeaframeError:
-    """Items as a batch, or what went wrong."""
-    crops: list[_Crop] = []
-    for crop in found:
-        if isinstance(crop, PeaframeError):
-            return crop
-        crops.append(crop)
-    frames = max(len(rows) for rows, *_ in crops)
-
-    def padded(values: Sequence[Any]) -> Tensor:
-        out = np.zeros((len(values), frames, *values[0].shape[1:]), values[0].dtype)
-        for row, value in zip(out, values, strict=True):
-            row[: len(value)] = value
-        return torch.from_numpy(out)
-
+def _together(crops: list[_Crop]) -> LatentBatch:
     rows, targets, counted, items, partners, starts = zip(*crops, strict=True)
     mask = padded([np.ones(len(own), dtype=bool) for own in rows])
     numbers = (torch.tensor(values) for values in (items, partners, starts))
@@ -160,14 +137,12 @@ class LatentLoader(Epochs[LatentBatch]):
         Raises:
             OptionError: a number makes no sense, there are no items, or latents of some are not in the cache.
         """
-        crop = None if crop_seconds is None else frames_of_seconds(crop_seconds)
         given = [size for size in (batch_size, batch_frames) if size is not None]
         if len(given) != 1 or given[0] < 1:
             raise OptionError(
                 f"got batch_size {batch_size} and batch_frames {batch_frames}, expected one of them, 1 or more"
             )
-        if crop is not None and crop < 1:
-            raise OptionError(f"got crop_seconds {crop_seconds}, expected 0.04 s or more")
+        crop = crop_frames(crop_seconds)
         if not items:
             raise OptionError("got no items, expected one or more")
         keys = [item if isinstance(item, str) else cache.key(item) for item in items]

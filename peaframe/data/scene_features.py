@@ -14,22 +14,21 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from peaframe.clock import SAMPLE_RATE, frames_of_seconds
-from peaframe.data.epochs import Epochs, Order
+from peaframe.data.epochs import Epochs, Items, Order
 from peaframe.data.latent_loader import LatentBatch
 from peaframe.data.mix import Mixer, Scene
 from peaframe.data.sound_features import hear
-from peaframe.errors import OptionError, PeaframeError
+from peaframe.errors import OptionError
 from peaframe.models.frame import FrameModel
 
 # Waveform, targets, number of the scene within the epoch.
 _Mixed = tuple[Tensor, Tensor, int]
 
 
-class _Scenes(Dataset["_Mixed | PeaframeError"]):
-    """Scenes with their targets; an error is handed on, since torch would make many lines of it."""
+class _Scenes(Items):
+    """Scenes with their targets."""
 
     def __init__(
         self, mixer: Mixer, targets: Callable[[Scene], NDArray[Any]], labels: int, count: int, seconds: float
@@ -37,29 +36,20 @@ class _Scenes(Dataset["_Mixed | PeaframeError"]):
         self.mixer, self.targets, self.labels = mixer, targets, labels
         self.count, self.seconds = count, seconds
 
-    def __getitem__(self, place: tuple[int, int]) -> _Mixed | PeaframeError:
-        """A scene, by (epoch, number within it)."""
-        epoch, item = place
-        try:
-            scene = self.mixer.scene(epoch * self.count + item, self.seconds)
-            targets = self.targets(scene)
-            if targets.shape != (len(scene.states), self.labels):
-                raise OptionError(
-                    f"got targets of shape {targets.shape} for scene {item} of epoch {epoch}, expected "
-                    f"({len(scene.states)} frames, {self.labels} labels)"
-                )
-        except PeaframeError as error:
-            return error
+    def prepare(self, epoch: int, item: int) -> _Mixed:
+        """A scene, by its number within an epoch."""
+        scene = self.mixer.scene(epoch * self.count + item, self.seconds)
+        targets = self.targets(scene)
+        if targets.shape != (len(scene.states), self.labels):
+            raise OptionError(
+                f"got targets of shape {targets.shape} for scene {item} of epoch {epoch}, expected "
+                f"({len(scene.states)} frames, {self.labels} labels)"
+            )
         return torch.from_numpy(scene.waveform), torch.from_numpy(targets), item
 
 
-def _together(found: list[_Mixed | PeaframeError]) -> tuple[Tensor, Tensor, Tensor] | PeaframeError:
-    """Scenes as (waveforms, targets, numbers), or what went wrong."""
-    scenes: list[_Mixed] = []
-    for scene in found:
-        if isinstance(scene, PeaframeError):
-            return scene
-        scenes.append(scene)
+def _together(scenes: list[_Mixed]) -> tuple[Tensor, Tensor, Tensor]:
+    """Scenes as (waveforms, targets, numbers)."""
     waveforms, targets, items = zip(*scenes, strict=True)
     return torch.stack(waveforms), torch.stack(targets), torch.tensor(items)
 

@@ -15,21 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from peaframe import audio
-from peaframe.clock import (
-    HOP_SAMPLES,
-    frame_count,
-    frames_of_seconds,
-    samples_of_seconds,
-    seconds_of_samples,
-)
+from peaframe.clock import HOP_SAMPLES, frame_count, samples_of_seconds, seconds_of_samples
 from peaframe.data.augment import Waveform
-from peaframe.data.epochs import Epochs, Order
+from peaframe.data.epochs import Epochs, Items, Order, crop_frames, padded
 from peaframe.data.latent_rows import AudioPart
 from peaframe.data.sound_augment import SoundAugment, Targets, augment_sound
-from peaframe.errors import AudioError, OptionError, PeaframeError
+from peaframe.errors import AudioError, OptionError
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +54,8 @@ class SoundBatch:
 _Crop = tuple[Waveform, Targets, int, int]
 
 
-class _Crops(Dataset["_Crop | PeaframeError"]):
-    """Items as they stand in a batch; an error is handed on, since torch would make many lines of it."""
+class _Crops(Items):
+    """Items as they stand in a batch."""
 
     def __init__(
         self,
@@ -75,14 +68,7 @@ class _Crops(Dataset["_Crop | PeaframeError"]):
         self.parts, self.targets = parts, targets
         self.crop, self.seed, self.augment = crop, seed, augment
 
-    def __getitem__(self, place: tuple[int, int]) -> _Crop | PeaframeError:
-        """What becomes of an item in an epoch, by (epoch, item)."""
-        try:
-            return self._prepare(*place)
-        except PeaframeError as error:
-            return error
-
-    def _prepare(self, epoch: int, item: int) -> _Crop:
+    def prepare(self, epoch: int, item: int) -> _Crop:
         rng = np.random.default_rng((self.seed, epoch, item + 1))
         waveform, targets, start = self._cut(item, rng)
         waveform, targets = augment_sound(waveform, targets, self.augment, rng)
@@ -118,24 +104,10 @@ class _Crops(Dataset["_Crop | PeaframeError"]):
         return waveform, targets[start : start + frame_count(len(waveform))], start
 
 
-def _together(found: list[_Crop | PeaframeError]) -> SoundBatch | PeaframeError:
-    """Items as a batch, or what went wrong."""
-    crops: list[_Crop] = []
-    for crop in found:
-        if isinstance(crop, PeaframeError):
-            return crop
-        crops.append(crop)
+def _together(crops: list[_Crop]) -> SoundBatch:
     labels = {targets.shape[1] for _, targets, *_ in crops}
     if len(labels) > 1:
-        return OptionError(f"got targets of {sorted(labels)} labels in one batch, expected as many for all")
-
-    def padded(values: Sequence[Any]) -> Tensor:
-        longest = max(len(value) for value in values)
-        out = np.zeros((len(values), longest, *values[0].shape[1:]), values[0].dtype)
-        for row, value in zip(out, values, strict=True):
-            row[: len(value)] = value
-        return torch.from_numpy(out)
-
+        raise OptionError(f"got targets of {sorted(labels)} labels in one batch, expected as many for all")
     waveforms, targets, items, starts = zip(*crops, strict=True)
     mask = padded([np.ones(len(own), dtype=bool) for own in targets])
     return SoundBatch(
@@ -187,11 +159,9 @@ class SoundLoader(Epochs[SoundBatch]):
         Raises:
             OptionError: a number makes no sense, there are no items, or files are missing.
         """
-        crop = None if crop_seconds is None else frames_of_seconds(crop_seconds)
         if batch_size < 1:
             raise OptionError(f"got batch_size {batch_size}, expected 1 or more")
-        if crop is not None and crop < 1:
-            raise OptionError(f"got crop_seconds {crop_seconds}, expected 0.04 s or more")
+        crop = crop_frames(crop_seconds)
         if not items:
             raise OptionError("got no items, expected one or more")
         parts = list(items)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from peaframe.errors import FormatError
 from peaframe.events import Event
@@ -48,8 +48,40 @@ def loads(text: str, source: str, delimiter: str) -> dict[str, list[Event]]:
     Raises:
         FormatError: a column is missing, or a line is no event; with file and line.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     found: dict[str, list[Event]] = {}
+    for where, header, row in read_lines(text, source, delimiter, _header, COLUMNS):
+        if len(row) != len(header):
+            raise FormatError(f"{where}: got {len(row)} cells, expected {len(header)} as in the header")
+        cells = dict(zip(header, row, strict=True))
+        filename, onset, offset, label = (cells[column] for column in COLUMNS)
+        if not filename.strip():
+            raise FormatError(f"{where}: the filename is blank; name the recording")
+        events = found.setdefault(filename, [])
+        if onset.strip() or offset.strip() or label.strip():
+            events.append(event_of(onset, offset, label, cells.get("score", ""), where))
+    return found
+
+
+def read_lines(
+    text: str,
+    source: str,
+    delimiter: str,
+    named: Callable[[list[str], str], list[str]],
+    columns: Sequence[str],
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Where each line of a table is, the names of its columns and its cells; blank lines are passed over.
+
+    Args:
+        text: the table.
+        source: the file's name.
+        delimiter: what stands between cells.
+        named: gives the names of columns by the cells of the header and its place, or refuses them.
+        columns: what a message says that a header has.
+
+    Raises:
+        FormatError: while iterating: it is no table, or has no header.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     try:
         for row in reader:
@@ -57,22 +89,13 @@ def loads(text: str, source: str, delimiter: str) -> dict[str, list[Event]]:
             if not any(cell.strip() for cell in row):
                 continue
             if header is None:
-                header = _header(row, where)
-                continue
-            if len(row) != len(header):
-                raise FormatError(f"{where}: got {len(row)} cells, expected {len(header)} as in the header")
-            cells = dict(zip(header, row, strict=True))
-            filename, onset, offset, label = (cells[column] for column in COLUMNS)
-            if not filename.strip():
-                raise FormatError(f"{where}: the filename is blank; name the recording")
-            events = found.setdefault(filename, [])
-            if onset.strip() or offset.strip() or label.strip():
-                events.append(event_of(onset, offset, label, cells.get("score", ""), where))
+                header = named(row, where)
+            else:
+                yield where, header, row
     except csv.Error as error:
         raise FormatError(f"{source}:{reader.line_num}: not a table ({error}); check the quotes") from error
     if header is None:
-        raise FormatError(f"{source}:1: got an empty file, expected a header {', '.join(COLUMNS)}")
-    return found
+        raise FormatError(f"{source}:1: got an empty file, expected a header {', '.join(columns)}")
 
 
 def _header(row: list[str], where: str) -> list[str]:

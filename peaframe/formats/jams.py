@@ -19,7 +19,7 @@ from typing import Any
 from peaframe.errors import FormatError, OptionError
 from peaframe.events import Event
 from peaframe.formats.delimited import require_name
-from peaframe.formats.text import EventsByFile
+from peaframe.formats.text import EventsByFile, parsed
 
 NAMESPACES = ("segment_open", "scaper", "tag_open")
 _VERSION = "0.3.5"
@@ -134,12 +134,7 @@ def _observation(event: Event) -> dict[str, Any]:
 
 
 def _document(text: str, source: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{source}:{error.lineno}: not JSON ({error.msg}); repair the file") from error
-    except (RecursionError, ValueError) as error:
-        raise FormatError(f"{source}:1: not JSON that can be read ({error}); repair the file") from error
+    document = parsed(text, source)
     if not isinstance(document, dict) or not isinstance(document.get("annotations"), list):
         raise FormatError(f'{source}:1: not JAMS; expected {{"annotations": [...], "file_metadata": ...}}')
     return document

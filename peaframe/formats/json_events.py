@@ -19,7 +19,7 @@ from peaframe.errors import FormatError, OptionError
 from peaframe.events import Event
 from peaframe.formats import moments, settings
 from peaframe.formats.pieces import Pieces, Recording, joined
-from peaframe.formats.text import EventsByFile
+from peaframe.formats.text import EventsByFile, parsed
 
 _FORMAT, _VERSION = "peaframe-events", 1
 
@@ -75,12 +75,7 @@ def loads(text: str, source: str) -> dict[str, list[Event]]:
     Raises:
         FormatError: no JSON (with file and line), or not this document (with file and place).
     """
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{source}:{error.lineno}: not JSON ({error.msg}); repair the file") from error
-    except (RecursionError, ValueError) as error:
-        raise FormatError(f"{source}:1: not JSON that can be read ({error}); repair the file") from error
+    document = parsed(text, source)
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise FormatError(f'{source}:1: not peaframe\'s events; expected {{"format": "{_FORMAT}", ...}}')
     if document.get("version") != _VERSION or isinstance(document["version"], bool):

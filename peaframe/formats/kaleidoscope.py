@@ -22,8 +22,6 @@ Source: the columns of Kaleidoscope Pro 5's id.csv and cluster.csv, and of BirdN
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,29 +96,16 @@ def loads(text: str, source: str) -> dict[str, list[Event]]:
     Raises:
         FormatError: a column is missing, or a line is no detection; with file and line.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     found: dict[str, list[Event]] = {}
-    header: list[str] | None = None
-    try:
-        for row in reader:
-            where = f"{source}:{reader.line_num}"
-            if not any(cell.strip() for cell in row):
-                continue
-            if header is None:
-                header = _header(row, where)
-                continue
-            if len(row) > len(header) and any(cell.strip() for cell in row[len(header) :]):
-                raise FormatError(f"{where}: got {len(row)} cells, expected {len(header)} as in the header")
-            row += [""] * (len(header) - len(row))
-            cells = dict(zip(header, row, strict=False))
-            if not cells["in file"].strip():
-                raise FormatError(f"{where}: IN FILE is blank; name the recording")
-            parts = (cells.get("indir", ""), cells.get("folder", ""), cells["in file"])
-            found.setdefault(_joined(*parts), []).extend(_events(cells, where))
-    except csv.Error as error:
-        raise FormatError(f"{source}:{reader.line_num}: not a table ({error}); check the quotes") from error
-    if header is None:
-        raise FormatError(f"{source}:1: got an empty file, expected a header {', '.join(HEADER)}")
+    for where, header, row in delimited.read_lines(text, source, ",", _header, HEADER):
+        if len(row) > len(header) and any(cell.strip() for cell in row[len(header) :]):
+            raise FormatError(f"{where}: got {len(row)} cells, expected {len(header)} as in the header")
+        row += [""] * (len(header) - len(row))
+        cells = dict(zip(header, row, strict=False))
+        if not cells["in file"].strip():
+            raise FormatError(f"{where}: IN FILE is blank; name the recording")
+        parts = (cells.get("indir", ""), cells.get("folder", ""), cells["in file"])
+        found.setdefault(_joined(*parts), []).extend(_events(cells, where))
     return found
 
 

@@ -29,7 +29,7 @@ from peaframe.errors import FormatError, OptionError
 from peaframe.events import Event
 from peaframe.formats.delimited import require_name
 from peaframe.formats.pieces import Pieces, Recording, joined
-from peaframe.formats.text import EventsByFile
+from peaframe.formats.text import EventsByFile, parsed
 
 _KEYS = ("audio", "url", "audio_url", "timeseries", "video")
 
@@ -102,20 +102,6 @@ def loads(text: str, source: str) -> dict[str, list[Event]]:
             before = set(own)
             own.extend(event for event in given if event not in before)
     return found
-
-
-def parsed(text: str, source: str) -> Any:
-    """What a JSON text holds.
-
-    Raises:
-        FormatError: it is none; with file and line.
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{source}:{error.lineno}: not JSON ({error.msg}); repair the file") from error
-    except (RecursionError, ValueError) as error:
-        raise FormatError(f"{source}:1: not JSON that can be read ({error}); repair the file") from error
 
 
 def event_from(onset: Any, offset: Any, label: Any, score: Any, where: str) -> Event:

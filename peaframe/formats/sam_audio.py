@@ -23,9 +23,9 @@ from typing import Any
 from peaframe.errors import FormatError
 from peaframe.events import Event
 from peaframe.formats.delimited import require_name
-from peaframe.formats.label_studio import event_from, parsed
+from peaframe.formats.label_studio import event_from
 from peaframe.formats.pieces import Pieces, Recording, joined
-from peaframe.formats.text import EventsByFile
+from peaframe.formats.text import EventsByFile, parsed
 
 _ENTRY = '{"audio": name, "description": query, "anchors": [["+", start, end], ...]}'
 

@@ -1,9 +1,10 @@
-"""Numbers and labels as the text formats write them, and events from what they read."""
+"""Numbers and labels as the text formats write them, and events and JSON from what they read."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from peaframe.errors import FormatError, OptionError
 from peaframe.events import Event
@@ -42,3 +43,17 @@ def event_of(onset: str, offset: str, label: str, score: str, where: str) -> Eve
         raise FormatError(f"{where}: got {onset!r} to {offset!r}, expected numbers ({error})") from error
     except OptionError as error:
         raise FormatError(f"{where}: {error}") from error
+
+
+def parsed(text: str, source: str) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        FormatError: it is none; with file and line.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{source}:{error.lineno}: not JSON ({error.msg}); repair the file") from error
+    except (RecursionError, ValueError) as error:
+        raise FormatError(f"{source}:1: not JSON that can be read ({error}); repair the file") from error

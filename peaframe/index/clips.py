@@ -18,9 +18,10 @@ from torch import Tensor
 
 from peaframe import audio
 from peaframe.clock import seconds_of_samples
-from peaframe.errors import AudioError, ModelError, OptionError, VideoError
+from peaframe.errors import AudioError, ModelError, VideoError
 from peaframe.models import checkpoint
 from peaframe.models.audio_video import PEAudioVideoConfig, PEAudioVideoModel
+from peaframe.models.device import device_of
 from peaframe.models.load import find, load_audio_video_model
 from peaframe.models.published import layout_of, read_published
 
@@ -51,14 +52,8 @@ class ClipEncoder:
         Raises:
             OptionError: There is no such device.
         """
-        wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        try:
-            self.device = torch.device(wanted)
-            self._model = model.to(self.device).eval()
-        except (RuntimeError, AssertionError) as error:
-            raise OptionError(
-                f"device {device!r} is not there; expected auto, cpu, or cuda with a GPU"
-            ) from error
+        self.device = device_of(device)
+        self._model = model.to(self.device).eval()
         self.name, self.dim = model.name, model.config.embedding_dim
 
     def fingerprint(self) -> str:

@@ -30,6 +30,7 @@ from peaframe.infer.embeddings import SUFFIX, Embeddings
 from peaframe.infer.listening import Listener, Stretch, Use
 from peaframe.infer.texts import TextEmbeddings
 from peaframe.infer.windows import OVERLAP_FRAMES, WINDOW_FRAMES, Stitcher, window_count
+from peaframe.models.device import device_of
 from peaframe.models.frame import FrameModel
 from peaframe.models.load import load_model
 from peaframe.models.names import BUILT_IN
@@ -110,7 +111,7 @@ class Detector:
                 f"got windows of {window_frames} frames that share {overlap_frames}, expected 0 <= overlap < window"
             )
         self.window_frames, self.overlap_frames = window_frames, overlap_frames
-        self.device = _device(device)
+        self.device = device_of(device)
         self.model = model.to(self.device).eval()
         self.model.set_precision(precision)
         self._texts = TextEmbeddings(model)
@@ -380,17 +381,6 @@ def _open(
             "expected 0 <= start < end <= its length"
         )
     return [samples[first - lead * HOP_SAMPLES : stop].astype(np.float32)], stop - first
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"device {name!r} is not there; expected auto, cpu, or cuda with a GPU") from error
-    return device
 
 
 def _plain(options: Options) -> dict[str, Any]:

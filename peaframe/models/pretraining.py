@@ -30,6 +30,7 @@ VIDEO_LAYERS, FUSION_LAYERS = 4, 6
 SAMPLED_FRAMES = 16  # of a clip's pictures, in the 16-frame models
 FRAME_FEATURES = 1024  # channels of PE-Core-L14-336
 TINY = "tiny"
+_TINY_FOLDER = Path(__file__).parent / "tiny"
 _TINY_TOWER = TowerConfig(width=64, layers=2, heads=2, mlp_width=96)
 
 
@@ -48,11 +49,11 @@ def av_config(size: str, frames: int | None = None, vocabulary: int | None = Non
         raise OptionError(f"got {frames} frames, expected {SAMPLED_FRAMES}, or None for all of them")
     text = ModernBertConfig()
     if size == TINY:
-        codec = CodecConfig(width=8, hidden=128, latent=16)
+        codec = CodecConfig(width=8, hidden=128, latent=64)
         text = ModernBertConfig(
             vocabulary=512, width=48, layers=3, heads=4, mlp_width=96, window=32, max_tokens=128
         )
-        video = PEVideoConfig(24, replace(_TINY_TOWER, layers=1), TINY, frames)
+        video = PEVideoConfig(128, replace(_TINY_TOWER, layers=1), TINY, frames)
         config = PEAudioVideoConfig(
             PEAudioConfig(codec, _TINY_TOWER), video, replace(_TINY_TOWER, layers=1), text, 32
         )
@@ -126,6 +127,23 @@ def read_text_tower(model: PEAudioVideoModel, folder: Path) -> None:
     beyond = [name for name in found if name not in own and name.startswith("layers.")]
     checkpoint.check_fit(folder, found, own, beyond)
     model.text.load_state_dict({name: found[name] for name in own})
+
+
+def read_tiny_codec(model: PEAudioVideoModel) -> None:
+    """Give a model of the size `tiny` the codec that comes with peaframe, whose latents are bands of what is heard.
+
+    `peaframe.recipes.tiny_codec` makes it.
+
+    Args:
+        model: changed in place.
+
+    Raises:
+        CheckpointError: the model's codec has other sizes.
+    """
+    found = {name: tensor.float() for name, tensor in checkpoint.read_weights(_TINY_FOLDER).items()}
+    own = model.audio.codec.state_dict()
+    checkpoint.check_fit(_TINY_FOLDER, found, {name: tensor.shape for name, tensor in own.items()})
+    model.audio.codec.load_state_dict(found)
 
 
 def frame_model_from(

@@ -17,6 +17,7 @@ from peaframe.models.frame import FrameModel
 from peaframe.models.load import save_frame_model
 from peaframe.train.ema import Ema
 from peaframe.train.finetune_loss import FinetuneLoss, Piece, Step, join
+from peaframe.train.layers import compile_layers
 from peaframe.train.optim import GuardedStep, make_optimizer, rate_factor, set_rates
 from peaframe.train.pairs import Matchmaker
 from peaframe.train.parallel import Place, gradients_kept, shared
@@ -90,6 +91,8 @@ class Finetuning(Run[LatentBatch, FrameModel]):
         self._base, self._start = model.fingerprint(), settings.model
         self.student = Student(model, settings).train()
         self._twin = twin(model)
+        if settings.compile:
+            compile_layers(model)
         self._loss = FinetuneLoss(settings.loss, lesson.related)
         self._call = shared(self.student, place, settings.parallel, model.still_part()[1].values())
         self.optimizer = make_optimizer(self.student, settings.optim)

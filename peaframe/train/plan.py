@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from peaframe.errors import OptionError
 from peaframe.models.frame import FrameModel
+from peaframe.train.machine import Machine
 from peaframe.train.optim import ParameterGroup, part_of
 from peaframe.train.plan_counting import Precision, count_step
 
@@ -213,6 +214,32 @@ def seconds_per_step(plan: Plan, device: torch.device | str) -> float:
             (matrix @ matrix)[0, 0].item()  # waits for the device
             products += 1
     return plan.flops * spent / (products * 2 * size**3)
+
+
+def lines_on(
+    machine: Machine, plan: Plan, pieces: int, steps: int, clips: tuple[int, int], texts: tuple[int, int]
+) -> list[str]:
+    """What a run takes on a machine, for people.
+
+    Args:
+        machine: it.
+        plan: what a process has to do in a piece of a step.
+        pieces: of a step.
+        steps: of the run.
+        clips: of a step of a process, and frames of each.
+        texts: likewise, and tokens of each.
+    """
+    flops = plan.flops * pieces
+    seconds = machine.seconds(flops)
+    tokens = machine.gpus * (clips[0] * clips[1] + texts[0] * texts[1])
+    return [
+        *plan.lines(),
+        machine.memory_line(plan.total, "fsdp, more GPUs, or a lower data.batch_size with accumulate"),
+        machine.step_line(machine.gpus * clips[0], flops),
+        f"to be read: {tokens / seconds:.3g} tokens (frames, word pieces) a second, "
+        f"{machine.gpus * clips[0] / seconds:.3g} clips",
+        machine.run_line(steps, seconds),
+    ]
 
 
 def _bytes(tensors: Iterable[Tensor], processes: int) -> int:

@@ -26,13 +26,14 @@ from torch import Tensor
 
 from peaframe.data.clip_batches import ClipBatch
 from peaframe.data.latent_rows import fingerprint
-from peaframe.errors import CheckpointError, FormatError, OptionError
+from peaframe.errors import CheckpointError, FormatError
 from peaframe.losses.best_rq import BestRq, Hidden
 from peaframe.models.checkpoint import write_tensors
 from peaframe.models.load import save_pe
 from peaframe.train.ema import Ema
+from peaframe.train.layers import compile_layers
 from peaframe.train.optim import GuardedStep, make_optimizer, rate_factor, set_rates
-from peaframe.train.parallel import Place, of_all, shared
+from peaframe.train.parallel import Place, shared
 from peaframe.train.pretrain_batch import PretrainBatch, Tokens
 from peaframe.train.pretrain_model import PretrainModel
 from peaframe.train.pretrain_settings import PretrainSettings
@@ -98,6 +99,8 @@ class Pretraining(Run[ClipBatch, PretrainModel]):
             self._settle(student.best_rq, observed)
         self.student = student.train()
         self._twin = twin(student)
+        if settings.compile:
+            compile_layers(student)
         self._call = shared(student, place, settings.parallel, [*student.model.audio.codec.parameters()])
         options = settings.optim.options()
         self.optimizer = make_optimizer(student, options)
@@ -184,18 +187,6 @@ class Pretraining(Run[ClipBatch, PretrainModel]):
         if name == "last":
             with whole_folder(self.folder / FRAME) as new:
                 save_pe(model.frame_model(), new, "transformers", self._tokenizer)
-
-    def _loader_state(self) -> Any:
-        """Where the loaders of all processes are: what a mixture draws differs among them."""
-        return of_all(self.loader.state_dict(), self.place)
-
-    def _load_loader(self, state: Any) -> None:
-        if len(state) != self.place.world_size:
-            raise OptionError(
-                f"{self.folder}: got {self.place.world_size} processes for a run of {len(state)}; go on with as many, "
-                "or begin another run with model.start"
-            )
-        self.loader.load_state_dict(state[self.place.rank])
 
 
 def take_over(student: PretrainModel, folder: Path) -> bool:

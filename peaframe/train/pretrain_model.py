@@ -8,20 +8,18 @@ parts in the same order and every weight has a gradient, as DistributedDataParal
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from peaframe.errors import OptionError
 from peaframe.losses.best_rq import BestRq, BestRqOptions, Hidden
 from peaframe.losses.pairs import SIDES, STAGE_1, PairOptions, PairScales, check_pairs
 from peaframe.models.audio_video import PEAudioVideoModel
-from peaframe.models.modernbert import TextLayer
 from peaframe.models.pe_frame import PEFrameModel
 from peaframe.models.pretraining import frame_model_from
-from peaframe.models.tower import Layer
+from peaframe.train.layers import recompute_layers
 from peaframe.train.pretrain_batch import CAPTIONS, PretrainBatch, spread_frames
 
 Found = tuple[Tensor, Tensor]  # rows of the clips that have something, and (rows, width) of it
@@ -258,36 +256,3 @@ def _common(one: Tensor, other: Tensor) -> Tensor:
 def _chosen(rows: Tensor, some: Tensor) -> Tensor:
     """Where `some` of the ascending `rows` stand in what was made of them; the first place where there are none."""
     return torch.searchsorted(rows, some) if len(some) else some.new_zeros(1)
-
-
-class _RecomputedLayer(Layer):
-    """A layer that keeps its input alone."""
-
-    def forward(self, *inputs: Any) -> Tensor:
-        """As the layer does."""
-        return _recomputed(super().forward, inputs)
-
-
-class _RecomputedTextLayer(TextLayer):
-    """A layer of text that keeps its input alone."""
-
-    def forward(self, *inputs: Any) -> Tensor:
-        """As the layer does."""
-        return _recomputed(super().forward, inputs)
-
-
-def _recomputed(forward: Any, inputs: tuple[Any, ...]) -> Tensor:
-    if not torch.is_grad_enabled():
-        out: Tensor = forward(*inputs)
-        return out
-    out = checkpoint(forward, *inputs, use_reentrant=False)
-    return out
-
-
-def recompute_layers(model: nn.Module) -> None:
-    """Make every layer of towers and text keep its input alone, in place; results and names of weights stay."""
-    for module in model.modules():
-        if type(module) is Layer:
-            module.__class__ = _RecomputedLayer
-        elif type(module) is TextLayer:
-            module.__class__ = _RecomputedTextLayer

@@ -29,37 +29,10 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from peaframe.errors import OptionError
+from peaframe.train.machine import Machine as Machine
 from peaframe.train.plan_counting import OPERATIONS, Kept
 from peaframe.train.pretrain_batch import CAPTIONS
 from peaframe.train.pretrain_model import PretrainModel
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a run would be on. The defaults are of no machine in particular, and their price is made up.
-
-    Attributes:
-        gpus: how many, one process each.
-        flops: operations a second of one, at its peak, in the run's precision.
-        utilisation: share of the peak that is really reached.
-        memory: bytes of one.
-        price: of one for an hour, in any currency.
-    """
-
-    gpus: int = 1
-    flops: float = 989e12
-    utilisation: float = 0.35
-    memory: float = 80e9
-    price: float = 2.0
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
-        good = self.gpus >= 1 and self.flops > 0 and self.memory > 0 and self.price >= 0
-        if not good or not 0 < self.utilisation <= 1:
-            raise OptionError(
-                f"got {self.gpus} GPUs of {self.flops:g} FLOP/s, utilisation {self.utilisation:g}, {self.memory:g} "
-                f"bytes and price {self.price:g}; expected numbers above 0, and a share up to 1"
-            )
 
 
 @dataclass(frozen=True)
@@ -126,37 +99,30 @@ class PretrainPlan:
     @property
     def seconds(self) -> float:
         """Of a step."""
-        return self.flops / (self.machine.flops * self.machine.utilisation)
+        return self.machine.seconds(self.flops)
 
     @property
     def days(self) -> float:
         """Of the run."""
-        return self.steps * self.seconds / 86_400
+        return self.machine.days(self.steps * self.seconds)
 
     @property
     def cost(self) -> float:
         """Of the run."""
-        return self.days * 24 * self.machine.gpus * self.machine.price
+        return self.machine.cost(self.steps * self.seconds)
 
     def lines(self) -> list[str]:
         """A table for people; a GB is 1e9 bytes."""
         m = self.machine
-        fits = (
-            "fits"
-            if self.memory < m.memory
-            else "DOES NOT FIT; use fsdp, more GPUs, or a lower clips_at_once"
-        )
         parts = ("weights", "gradients", "moments", "averages", "activations", "embeddings")
         return [
             f"parameters: {self.learning / 1e6:.1f} million learn, {self.still / 1e6:.1f} million stand still",
             *(f"{part + ':':<13} {getattr(self, part) / 1e9:9.3f} GB on each GPU" for part in parts),
-            f"{'memory:':<13} {self.memory / 1e9:9.3f} GB of {m.memory / 1e9:g}: {fits}",
-            f"a step: {self.clips} clips, {self.flops / 1e12:.3f} TFLOP on each of {m.gpus} GPUs, "
-            f"{self.seconds:.3f} s at {100 * m.utilisation:g} % of {m.flops / 1e12:g} TFLOP/s",
+            m.memory_line(self.memory, "fsdp, more GPUs, or a lower clips_at_once"),
+            m.step_line(self.clips, self.flops),
             f"to be read: {self.tokens / self.seconds:.3g} tokens (frames, pictures, word pieces) a second, "
             f"{self.clips / self.seconds:.3g} clips",
-            f"{self.steps} steps: {self.days:.2f} days, {self.days * 24 * m.gpus:.1f} GPU-hours, cost "
-            f"{self.cost:.2f} at {m.price:g} an hour",
+            m.run_line(self.steps, self.seconds),
         ]
 
 

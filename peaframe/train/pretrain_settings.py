@@ -11,6 +11,7 @@ from peaframe.errors import ConfigError
 from peaframe.train.ema import EmaOptions
 from peaframe.train.optim import OptimOptions, Schedule
 from peaframe.train.pretrain_model import PretrainOptions
+from peaframe.train.run_options import RunOptions
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ class PretrainOptim:
 
 
 @dataclass(frozen=True)
-class PretrainSettings:
-    """A run of pre-training.
+class PretrainSettings(RunOptions):
+    """A run of pre-training; `RunOptions` has the rest.
 
     Attributes:
         data: what is learned from.
@@ -137,13 +138,7 @@ class PretrainSettings:
         clips_at_once: clips of a process that go through the towers together; None for all. Fewer take less memory and
             a third more time, and give the same.
         observe: batches that the mean and deviation of latents are taken of, for BEST-RQ.
-        precision: `float32` or `bfloat16` (autocast).
-        parallel: `ddp` or `fsdp`, on several processes.
-        device: `auto`, `cpu` or `cuda`.
-        evaluate_every: steps between measurements; the last step is always measured, and `last/` written then.
-        save_every: steps between states to go on from.
         best: the measurement that chooses `best/`.
-        seed: of everything random.
     """
 
     data: ClipData
@@ -154,28 +149,13 @@ class PretrainSettings:
     ema: EmaOptions = field(default_factory=EmaOptions)
     clips_at_once: int | None = None
     observe: int = 8
-    precision: str = "float32"
-    parallel: str = "ddp"
-    device: str = "auto"
-    evaluate_every: int = 1000
-    save_every: int = 1000
     best: str = "ahead"
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        choices = {
-            "precision": ("float32", "bfloat16"),
-            "parallel": ("ddp", "fsdp"),
-            "device": ("auto", "cpu", "cuda"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ConfigError(f"got {name} {getattr(self, name)!r}, expected {' or '.join(known)}")
-        for name in ("clips_at_once", "observe", "evaluate_every", "save_every"):
+        super().__post_init__()
+        for name in ("clips_at_once", "observe"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"got {name} {value}, expected 1 or more")
-        if self.seed < 0:
-            raise ConfigError(f"got seed {self.seed}, expected 0 or more")
         if not self.options.pair.across_ranks:
             raise ConfigError("got options.pair.across_ranks false; a run's loss is over all processes")

@@ -9,7 +9,8 @@ A run lies in one folder:
     resume.safetensors  all that is needed to go on
 
 Everything random in a step hangs on the seed, the step and the process alone, so a run that was stopped anywhere goes
-on as if it had not been, bit for bit.
+on as if it had not been, bit for bit, on as many processes; on another number of them, `peaframe.train.dealt_anew` says
+what it learns from.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from __future__ import annotations
 import json
 import math
 import signal
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -29,16 +31,24 @@ from torch import nn
 from peaframe.config import as_dict
 from peaframe.errors import CheckpointError, ConfigError, FormatError
 from peaframe.models.checkpoint import write_text
+from peaframe.train.dealt_anew import dealt_anew
 from peaframe.train.ema import Ema
 from peaframe.train.journal import Journal
 from peaframe.train.optim import GuardedStep, Schedule
-from peaframe.train.parallel import Place, anywhere, like, wait_for_all, whole
+from peaframe.train.parallel import Place, anywhere, like, of_all, wait_for_all, whole
 from peaframe.train.resume import clear_up, read_facts, read_state, whole_folder, write_state
 
 Batch = TypeVar("Batch")
 Given = TypeVar("Given", covariant=True)
 Model = TypeVar("Model")
-_FREE = ("save_every", "evaluate_every", "device", "parallel")  # what may change when a run goes on
+_FREE = (
+    "save_every",
+    "evaluate_every",
+    "device",
+    "parallel",
+    "compile",
+)  # what may change when a run goes on
+_FREE_ELSEWHERE = ("accumulate", "clips_at_once")  # and on another number of processes
 
 
 class Loader(Protocol[Given]):
@@ -194,7 +204,7 @@ class Run(ABC, Generic[Batch, Model]):
         facts = {
             "step": self.step,
             "best": self.best,
-            "loader": self._loader_state(),
+            "loader": of_all(self.loader.state_dict(), self.place),
             "guard": self.guard.state_dict(),
             "settings": self._comparable(),
             "base": self._base,
@@ -204,11 +214,18 @@ class Run(ABC, Generic[Batch, Model]):
         write_state(self.folder, self.student, self.optimizer, self.ema, facts, self.place)
         wait_for_all(self.place)
 
-    def _loader_state(self) -> Any:
-        return self.loader.state_dict()
-
-    def _load_loader(self, state: Any) -> None:
-        self.loader.load_state_dict(state)
+    def _load_loader(self, states: Sequence[Mapping[str, Any]]) -> None:
+        place = self.place
+        if len(states) == place.world_size:
+            self.loader.load_state_dict(dict(states[place.rank]))
+            return
+        self.loader.load_state_dict(dealt_anew(states, self.loader.state_dict(), place.world_size))
+        if place.first:
+            print(
+                f"{self.folder}: was saved by {len(states)} process(es) and goes on with {place.world_size}; what is "
+                "left of the epoch is dealt anew, and shards begin their next epoch",
+                file=sys.stderr,
+            )
 
     def _comparable(self) -> dict[str, Any]:
         values: dict[str, Any] = json.loads(json.dumps(as_dict(self.settings)))
@@ -219,9 +236,16 @@ class Run(ABC, Generic[Batch, Model]):
         facts = read_facts(self.folder)
         if facts is None:
             return
-        now = self._comparable()
-        if facts["settings"] != now:
-            odd = sorted(name for name in now if facts["settings"].get(name) != now[name])
+        states = facts["loader"]
+        if isinstance(states, dict):  # written when all processes of fine-tuning shared one
+            states = [states] * self.place.world_size
+        now, before = self._comparable(), dict(facts["settings"])
+        if len(states) != self.place.world_size:
+            for name in _FREE_ELSEWHERE:
+                now.pop(name, None)
+                before.pop(name, None)
+        if before != now:
+            odd = sorted(name for name in now if before.get(name) != now[name])
             raise ConfigError(
                 f"{self.folder}: holds a run with other settings ({', '.join(odd)}); choose another --out, or "
                 "remove it"
@@ -232,7 +256,7 @@ class Run(ABC, Generic[Batch, Model]):
                 "choose another --out"
             )
         read_state(self.folder, self.student, self.optimizer, self.ema)
-        self._load_loader(facts["loader"])
+        self._load_loader(states)
         self.guard.load_state_dict(facts["guard"])
         self.step, self.best = facts["step"], facts["best"]
         self._unlogged, self._measured = facts["unlogged"], facts["measured"]

@@ -15,6 +15,7 @@ from peaframe.train.ema import EmaOptions
 from peaframe.train.lora import LoraOptions
 from peaframe.train.optim import PARTS, OptimOptions, Schedule
 from peaframe.train.query_vectors import TuneOptions
+from peaframe.train.run_options import RunOptions
 
 QUERIES = "queries"
 """Learns in place of weights: the vectors of the labels themselves."""
@@ -134,8 +135,8 @@ class LossSettings:
 
 
 @dataclass(frozen=True)
-class FinetuneSettings:
-    """A run of fine-tuning.
+class FinetuneSettings(RunOptions):
+    """A run of fine-tuning; `RunOptions` has the rest.
 
     Attributes:
         model: name or folder of the checkpoint to start from.
@@ -148,13 +149,9 @@ class FinetuneSettings:
         lora: small matrices that learn beside what stands still; `learn` then names what learns besides.
         queries: how query vectors are tuned.
         accumulate: batches that make up a step.
-        precision: `float32` or `bfloat16` (autocast).
-        parallel: `ddp` or `fsdp`, on several processes.
-        device: `auto`, `cpu` or `cuda`.
         evaluate_every: steps between measurements; the last step is always measured.
         save_every: steps between states to go on from.
         best: the metric of `peaframe.eval.suite` that chooses `best/`.
-        seed: of everything random.
     """
 
     model: str
@@ -167,23 +164,12 @@ class FinetuneSettings:
     lora: LoraOptions | None = None
     queries: TuneOptions = field(default_factory=TuneOptions)
     accumulate: int = 1
-    precision: str = "float32"
-    parallel: str = "ddp"
-    device: str = "auto"
-    evaluate_every: int = 500
-    save_every: int = 200
+    evaluate_every: int = field(default=500, kw_only=True)
+    save_every: int = field(default=200, kw_only=True)
     best: str = "psds1"
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        choices = {
-            "precision": ("float32", "bfloat16"),
-            "parallel": ("ddp", "fsdp"),
-            "device": ("auto", "cpu", "cuda"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ConfigError(f"got {name} {getattr(self, name)!r}, expected {' or '.join(known)}")
+        super().__post_init__()
         allowed = (*(part for part in PARTS if part != "codec"), QUERIES)
         for part in self.learn:
             if part not in allowed:
@@ -192,10 +178,7 @@ class FinetuneSettings:
             raise ConfigError("got learn queries and more; query vectors learn alone, the model stands still")
         if not self.learn and self.lora is None:
             raise ConfigError("got nothing to learn; name parts in `learn`, or give `lora`")
-        if self.accumulate < 1 or self.evaluate_every < 1 or self.save_every < 1 or self.seed < 0:
-            raise ConfigError(
-                f"got accumulate {self.accumulate}, evaluate_every {self.evaluate_every}, save_every "
-                f"{self.save_every}, seed {self.seed}; expected 1 or more, and a seed of 0 or more"
-            )
+        if self.accumulate < 1:
+            raise ConfigError(f"got accumulate {self.accumulate}, expected 1 or more")
         if (self.loss.teacher_weight > 0) != (self.data.teacher is not None):
             raise ConfigError("got only one of loss.teacher_weight and data.teacher; give both or neither")

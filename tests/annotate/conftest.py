@@ -29,6 +29,14 @@ def archive(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def rec(tmp_path):
+    """Three recordings that may be spoilt."""
+    for i, name in enumerate(("a.wav", "b.wav", "c.wav")):
+        write(tmp_path / "rec" / name, 3.0 + i, begin=3.0 * i)
+    return tmp_path / "rec"
+
+
 @pytest.fixture(scope="session")
 def finished(worker, archive, tmp_path_factory):
     """The folder of a finished run of the archive; read it only."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -14,9 +15,12 @@ import soundfile
 from peaframe.annotate.job import Job
 from peaframe.annotate.progress import Progress
 from peaframe.annotate.run import annotate
+from peaframe.events import EventOptions
 
+left_of = runpy.run_path(str(Path(__file__).parents[1] / "processes.py"))["left_of"]
 DEMO = Path(__file__).parents[2] / "examples" / "demo.flac"
 QUERIES = ("dog barking", "caw")
+ALL = EventOptions(threshold=0.0, median=0)  # the whole recording is one event
 RATE = 48_000
 
 
@@ -148,21 +152,6 @@ def finish(process, timeout=120):
 
 def kill(process, how=signal.SIGKILL):
     os.killpg(process.pid, how)
-
-
-def members(group):
-    """Processes of a group that live, by their numbers; Linux."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                text = Path("/proc", entry, "stat").read_text()
-            except OSError:
-                continue
-            state, _, its = text.rpartition(")")[2].split()[:3]
-            if int(its) == group and state != "Z":
-                found.append(int(entry))
-    return found
 
 
 def python(code, *arguments, **options):

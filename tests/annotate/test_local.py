@@ -10,16 +10,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from peaframe.annotate import engine as engines
 from peaframe.annotate import units
-from peaframe.annotate.engine import TRIES, Attempt
 from peaframe.annotate.job import Job
-from peaframe.annotate.local import LocalEngine
 from peaframe.annotate.progress import Progress
 from peaframe.annotate.records import Part
 from peaframe.annotate.run import annotate
 from peaframe.annotate.work import Machine, Piece, Unit
 from peaframe.errors import ModelError
+from peaframe.workers import engine as engines
+from peaframe.workers.engine import TRIES, Attempt
+from peaframe.workers.local import LocalEngine
 
 runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "runs.py")))
 go, write, views, failed, QUERIES = runs.go, runs.write, runs.views, runs.failed, runs.QUERIES

@@ -10,15 +10,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from peaframe.annotate import ray_engine, units
-from peaframe.annotate.engine import Attempt
+from peaframe.annotate import units
 from peaframe.annotate.job import Job
-from peaframe.annotate.local import LocalEngine
-from peaframe.annotate.ray_engine import RayEngine
 from peaframe.annotate.records import Part
 from peaframe.annotate.run import annotate
 from peaframe.annotate.work import Machine, Orders, Piece, Unit
 from peaframe.errors import MissingExtraError, ModelError, OptionError
+from peaframe.workers import cluster, ray_engine
+from peaframe.workers.engine import Attempt
+from peaframe.workers.local import LocalEngine
+from peaframe.workers.ray_engine import RayEngine
 
 FOLDER = Path(__file__).parent
 clusters = SimpleNamespace(**runpy.run_path(str(FOLDER / "clusters.py")))
@@ -145,7 +146,7 @@ def test_an_address_where_nobody_answers_is_refused_at_once(refusal, monkeypatch
             f"--ray-address {address}: no Ray cluster can be used there (Connection refused)"
         )
         bound.listen()  # now somebody takes the call, and says nothing
-        monkeypatch.setattr(ray_engine, "_ANSWER_SECONDS", 4.0)
+        monkeypatch.setattr(cluster, "ANSWER_SECONDS", 4.0)
         message = refusal(OptionError, RayEngine(MINI, None, address).facts)
         assert "(no answer in 4 s)" in message
 

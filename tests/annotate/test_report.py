@@ -4,13 +4,13 @@ import base64
 import datetime as dt
 import io
 import re
+import runpy
 import struct
 import tracemalloc
 import zlib
 import zoneinfo
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -28,49 +28,8 @@ from peaframe.errors import AudioError
 from peaframe.events import Event
 
 RATE = 48_000
+Page = runpy.run_path(str(Path(__file__).parents[1] / "pages.py"))["Page"]
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
-VOID = {"meta", "link", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: every tag is closed in turn; keeps attributes, texts by tag, and rows of tables."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.rows: list[list[str]] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs) -> None:
-        assert len(dict(attrs)) == len(attrs)
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, tag, attrs) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data) -> None:
-        self.texts.append((self.open[-1] if self.open else "", data))
-        if {"td", "th"} & set(self.open) and "svg" not in self.open:
-            self.rows[-1][-1] += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.tags if name == tag]
-
-    def said(self, tag: str) -> list[str]:
-        return [text for name, text in self.texts if name == tag]
 
 
 @contextmanager
@@ -173,9 +132,9 @@ def test_without_times_maps_show_places_in_recordings(tone: str) -> None:
     assert grid.totals["dog"].tolist() == [2, 1]
 
     _, read = page(run, ["dog"])
-    assert "No recording says when it was made" in "".join(read.said("li"))
-    assert "By recording and place in it" in read.said("h3")
-    assert "a.wav part 24 of 24: 2" in read.said("title")
+    assert "No recording says when it was made" in "".join(read.each("li"))
+    assert "By recording and place in it" in read.each("h3")
+    assert "a.wav part 24 of 24: 2" in read.each("title")
 
 
 def test_many_recordings_without_times_share_rows() -> None:
@@ -193,8 +152,8 @@ def test_the_surest_events_come_first_and_can_be_heard(tone: str) -> None:
 
     text, read = page(run, ["dog", "cat"], settings={"model": "mini", "options": {"threshold": 0.25}})
 
-    assert read.said("strong") == ["0.90", "0.90", "0.80", "0.70", "0.60", "0.55"]
-    spans = [text.strip() for text in read.said("p") if " to 0:" in text]
+    assert read.each("strong") == ["0.90", "0.90", "0.80", "0.70", "0.60", "0.55"]
+    spans = [text.strip() for text in read.each("p") if " to 0:" in text]
     assert spans[:2] == ["0:01.0 to 0:01.5", "0:03.0 to 0:03.5"]
     shown = [attrs["style"] for attrs in read.all("div") if attrs.get("class") == "shown"]
     assert shown[1] == "--a:0.4000;--b:0.6000"
@@ -211,8 +170,8 @@ def test_the_surest_events_come_first_and_can_be_heard(tone: str) -> None:
     assert all(attrs["alt"].startswith("spectrogram of ") for attrs in read.all("img"))
     assert [row[0] for row in read.rows[1:3]] == ["dog", "cat"]
     assert read.rows[1][1:7] == ["7", "1", "3.5 s", "840.00", "0.66", "0.90"]
-    assert "options.threshold" in read.said("dt")
-    assert "0.25" in read.said("dd")
+    assert "options.threshold" in read.each("dt")
+    assert "0.25" in read.each("dd")
     assert page(run, ["dog", "cat"], settings={"model": "mini", "options": {"threshold": 0.25}})[0] == text
 
 
@@ -280,14 +239,14 @@ def test_a_recording_that_is_gone_is_said(tone: str, tmp_path: Path) -> None:
     gone = write_report(path, lambda: run, summarise(lambda: run, ["dog"]), {}, [], opened)
     assert gone == {"a.wav": "gone/a.wav: no such file; check the name"}
     read = Page(path.read_text(encoding="utf-8"))
-    assert read.said("strong") == ["0.70"]
-    assert any("Cannot be read any more" in said and "a.wav" in said for said in read.said("li"))
+    assert read.each("strong") == ["0.70"]
+    assert any("Cannot be read any more" in said and "a.wav" in said for said in read.each("li"))
 
 
 @pytest.mark.parametrize("run", [[], [Annotated("a", "a", 60, None, [])]])
 def test_nothing_found(run: list[Annotated]) -> None:
     _, read = page(run, ["dog"])
-    assert read.said("li") == [
+    assert read.each("li") == [
         "No event was found." if run else "No recording was heard.",
         *[
             "No recording says when it was made: maps show the recordings in the order of their names, from "
@@ -296,7 +255,7 @@ def test_nothing_found(run: list[Annotated]) -> None:
         * bool(run),
     ]
     assert read.rows[1][:3] == ["dog", "0", "0"]
-    assert read.said("h2") == ["Notes", "Queries"]
+    assert read.each("h2") == ["Notes", "Queries"]
 
 
 def test_times_that_are_missing_are_said() -> None:
@@ -305,12 +264,12 @@ def test_times_that_are_missing_are_said() -> None:
         Annotated("b", "gone", 60, None, [Event(1, 2, "dog", 0.5)]),
     )
     _, read = page(run, ["dog"], [("c", "empty")])
-    notes = read.said("li")
+    notes = read.each("li")
     assert notes[0].startswith("1 recording of 2: not in the maps")
     assert notes[1].startswith("1 recording of 2: no time zone is known")
-    assert "2024-04-25 20:00: 1" in read.said("title")
+    assert "2024-04-25 20:00: 1" in read.each("title")
     assert read.rows[-1] == ["c", "empty"]
-    assert "1 recording could not be heard; " in read.said("p")
+    assert "1 recording could not be heard; " in read.each("p")
 
 
 @pytest.mark.slow
@@ -330,11 +289,11 @@ def test_500_queries_stay_small(tone: str) -> None:
     text, read = page(run, queries, (("x", "bad") for _ in range(3000)))
     assert len(text) < 7_000_000
     assert len([row for row in read.rows if row[0].startswith("query ")]) == 500
-    assert len(read.said("h2")) == 44
-    assert "Maps and sounds are of the 40 queries with the most events; the table has all." in read.said("li")
-    assert any(said.endswith(" are left out for lack of room.") for said in read.said("li"))
-    assert read.said("p")[0] == "3,000 recordings could not be heard; "
-    assert "The first 200 of 3,000; failed.csv has all." in read.said("p")
+    assert len(read.each("h2")) == 44
+    assert "Maps and sounds are of the 40 queries with the most events; the table has all." in read.each("li")
+    assert any(said.endswith(" are left out for lack of room.") for said in read.each("li"))
+    assert read.each("p")[0] == "3,000 recordings could not be heard; "
+    assert "The first 200 of 3,000; failed.csv has all." in read.each("p")
     heard = [re.sub(",.*", "", attrs["alt"]) for attrs in read.all("img")]
     assert len(set(heard)) == 40  # every query's first before any second one
 

@@ -110,14 +110,6 @@ def test_a_torn_temporary_of_a_view_is_removed(worker, night, tmp_path):
     assert views(tmp_path / "out") == {**before, ".mine": b"not ours"}
 
 
-def left_of(group):
-    """Which processes of a group still live when they have had the time to end."""
-    until = time.monotonic() + 10
-    while runs.members(group) and time.monotonic() < until:
-        time.sleep(0.05)
-    return runs.members(group)
-
-
 @pytest.fixture(scope="module")
 def long_night(tmp_path_factory):
     """Three recordings: one of seven minutes, in two parts; read it only."""
@@ -151,7 +143,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(long_night, undisturb
             os.kill(group, signal.SIGKILL) if killed % 2 else os.killpg(group, signal.SIGKILL)
             process.communicate()
             killed += 1
-            assert left_of(group) == []  # workers that were not killed see that the run has gone
+            assert runs.left_of(group) == []  # workers that were not killed see that the run has gone
             continue
         break
     code, _, err = runs.finish(process)
@@ -173,7 +165,7 @@ def test_ctrl_c_ends_with_130_and_goes_on_afterwards(long_night, undisturbed, tm
     os.killpg(process.pid, signal.SIGINT)
     code, _, err = runs.finish(process)
     assert (code, err) == (130, "")
-    assert left_of(process.pid) == []
+    assert runs.left_of(process.pid) == []
     code, _, err = runs.finish(runs.command(*command))
     assert code == 0, err
     assert views(tmp_path / "out") == views(undisturbed)

@@ -229,3 +229,29 @@ def until():
             time.sleep(0.01)
 
     return until
+
+
+@pytest.fixture
+def many(media):
+    """A table of twelve sounds, all different."""
+    for i in range(12):
+        soundfile.write(media / f"{i}.wav", tone(300 + 200 * i, 1.0, i), 48_000)
+    (media / "many.csv").write_text("media\n" + "".join(f"{i}.wav\n" for i in range(12)))
+    return media / "many.csv"
+
+
+@pytest.fixture
+def arguments(models, media, server, tmp_path):
+    """A command line of the recipe; the output folder by name. The server has another good answer for every prompt."""
+
+    def answer(body, count):
+        return f"A bell number {sum(map(ord, text_of(body)))} rings in a quiet room."
+
+    server.answer = answer
+
+    def arguments(out="out", *more, clips="clips.csv"):
+        ears = [f"--audio=local:{models / name}" for name in ("one", "two")]
+        eyes = ["--video", f"local:{models / 'eyes'}", "--writer", f"endpoint:tiny@{server.url}"]
+        return [str(media / clips), "--out", str(tmp_path / out), *ears, *eyes, *more]
+
+    return arguments

@@ -1,36 +1,22 @@
-"""A decoder on frozen embeddings learns captions of real sounds, and is a part of the engine then."""
+"""A decoder on frozen embeddings: what its loss is, what it writes, what it and its files refuse."""
 
+import json
 import math
+import shutil
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
-from peaframe.captions.answers import Answers
 from peaframe.captions.clips import Clip, OpenClip
-from peaframe.captions.endpoint import Endpoint, EndpointOptions
-from peaframe.captions.engine import Engine
-from peaframe.captions.local_models import load_language_model
-from peaframe.captions.parts import Parts
-from peaframe.captions.prefix import (
-    AUDIO_KINDS,
-    AudioVideoRows,
-    FrameRows,
-    PrefixConfig,
-    PrefixDecoder,
-    load_prefix,
-    padded_rows,
-)
-from peaframe.captions.prefix_training import Example, PrefixCaptioner, PrefixTraining, train_prefix
-from peaframe.errors import CheckpointError, OptionError
-from peaframe.models.load import load_audio_video_model
-
-CAPTIONS = {
-    ("low.wav", "events"): "a bell rings near",
-    ("low.wav", "full"): "a bell rings in a metal room",
-    ("high.flac", "events"): "a bird sings loudly",
-    ("high.flac", "full"): "a bird sings in the forest with wind",
-}
-QUICK = PrefixTraining(steps=200, batch=4, lr=5e-3, language=True)
+from peaframe.captions.named import Manner, captioner
+from peaframe.captions.prefix import AUDIO_KINDS, PrefixConfig, PrefixDecoder, load_language, load_prefix
+from peaframe.captions.prefix_captioner import PrefixCaptioner, load_captioner, write_encoder
+from peaframe.captions.prefix_examples import padded_rows
+from peaframe.captions.prefix_rows import FrameRows, KeptRows, load_rows, read_rows
+from peaframe.errors import CheckpointError, FormatError, ModelError, OptionError
+from peaframe.infer.embeddings import Embeddings
 
 
 @pytest.fixture
@@ -38,68 +24,9 @@ def decoder(models):
     def decoder(width, kinds=("events", "full")):
         torch.manual_seed(0)
         config = PrefixConfig(width, tokens=4, heads=2, longest=12, kinds=kinds)
-        return PrefixDecoder(config, *load_language_model(models / "learner"))
+        return PrefixDecoder(config, *load_language(models / "learner"))
 
     return decoder
-
-
-@pytest.fixture(params=["frames", "audio tower"])
-def encoder(request, detector, golden_folder):
-    if request.param == "frames":
-        return FrameRows(detector)
-    return AudioVideoRows(load_audio_video_model(golden_folder / "pe_av_original"))
-
-
-def examples(encoder, media):
-    opened = {name: OpenClip(Clip(name, media / name)) for name, _ in CAPTIONS}
-    rows = {name: encoder.rows(clip.sound) for name, clip in opened.items()}
-    return [Example(rows[name], kind, caption) for (name, kind), caption in CAPTIONS.items()], opened
-
-
-@pytest.mark.slow
-def test_it_learns_what_clips_sound_like_and_writes_it_in_the_engine(
-    encoder, decoder, media, tmp_path, server
-):
-    taught, opened = examples(encoder, media)
-    assert {example.rows.shape for example in taught} == {(38, encoder.width)}
-    learner = decoder(encoder.width)
-    losses = train_prefix(learner, taught, QUICK)
-    assert losses[0] > 2
-    assert sum(losses[-10:]) / 10 < 0.1
-    learner.save(tmp_path / "decoder")
-    kept = load_prefix(tmp_path / "decoder")
-    captioners = tuple(PrefixCaptioner(kept, encoder, kind) for kind in ("events", "full"))
-    for captioner in captioners:
-        said = captioner.caption(list(opened.values()))
-        assert said == [CAPTIONS[name, captioner.name] for name in opened]
-    assert captioners[0].identity == PrefixCaptioner(learner, encoder, "events").identity
-    assert captioners[0].identity != captioners[1].identity
-    server.answer = lambda body, count: "A bell rings, or is it a bird?"
-    writer = Endpoint(EndpointOptions(server.url, "tiny"))
-    engine = Engine(Parts(captioners, writer), Answers(tmp_path / "answers.sqlite"))
-    (made,), failed = engine.run([opened["low.wav"].clip])
-    assert failed == []
-    assert [(heard.by, heard.caption) for heard in made.heard] == [
-        ("events", "a bell rings near"),
-        ("full", "a bell rings in a metal room"),
-    ]
-    assert "- a bell rings near (trust: unknown)" in server.prompts()[0]
-
-
-def test_the_language_model_stands_still_unless_it_is_set_free(decoder):
-    taught = [
-        Example(torch.randn(5, 8), "events", "a dog"),
-        Example(torch.randn(3, 8), "full", "the rain falls"),
-    ]
-    for free in (False, True):
-        learner = decoder(8)
-        before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
-        train_prefix(learner, taught, PrefixTraining(steps=2, batch=2, language=free))
-        changed = {
-            name for name, tensor in learner.state_dict().items() if not torch.equal(tensor, before[name])
-        }
-        assert any(name.startswith("language.") for name in changed) == free
-        assert {"queries", "enter.weight"} <= changed
 
 
 def test_the_loss_is_the_mean_over_words_and_ends(decoder):
@@ -108,39 +35,142 @@ def test_the_loss_is_the_mean_over_words_and_ends(decoder):
     captions = ["a dog", "the rain falls softly near"]
     batch, mask = padded_rows(rows)
     together = float(learner(batch, mask, kinds, captions).detach())
-    total = count = 0
+    sums, counts = learner.losses(batch, mask, kinds, captions)
+    assert counts.tolist() == [3, 6]
+    totals = []
     for own, kind, caption in zip(rows, (0, 1), captions, strict=True):
         ids = [*learner.tokenizer(caption, add_special_tokens=False)["input_ids"], 3]
         x = learner.prefix(own[None], torch.ones(1, len(own), dtype=torch.bool), torch.tensor([kind]))
+        total = 0.0
         for word in ids:
             logits = learner.language(inputs_embeds=x).logits[0, -1].double()
             total -= float((logits[word] - logits.logsumexp(0)).detach())
-            count += 1
             x = torch.cat((x, learner.language.get_input_embeddings()(torch.tensor([[word]]))), 1)
-    assert count == 9
-    assert together == pytest.approx(total / count, rel=1e-4)
+        totals.append(total)
+    assert sums.tolist() == pytest.approx(totals, rel=1e-4)
+    assert together == pytest.approx(sum(totals) / 9, rel=1e-4)
 
 
-def test_padding_and_order_change_nothing(decoder):
+def test_long_captions_are_cut_where_writing_stops(decoder):
+    learner = decoder(8).eval()
+    batch, mask = padded_rows([torch.randn(5, 8)])
+    _, counts = learner.losses(batch, mask, torch.tensor([0]), ["a dog " * 20])
+    assert counts.tolist() == [12]
+
+
+def test_padding_changes_nothing(decoder):
     learner = decoder(8).eval()
     rows = [torch.randn(9, 8), torch.randn(4, 8)]
     assert learner.write(rows, "full") == learner.write(rows[:1], "full") + learner.write(rows[1:], "full")
-    again = [decoder(8) for _ in range(2)]
-    taught = [Example(own, "events", "a dog barks") for own in rows]
-    losses = [train_prefix(learner, taught, PrefixTraining(steps=3, batch=1)) for learner in again]
-    assert losses[0] == losses[1]
-    assert all(math.isfinite(loss) for loss in losses[0])
 
 
-def test_what_makes_no_sense(decoder, refusal, tmp_path, detector):
+def test_what_is_heard_is_kept_and_heard_once(media, detector, tmp_path, monkeypatch, golden_folder):
+    encoder = FrameRows(detector)
+    kept = KeptRows(tmp_path / "kept", encoder)
+    part = OpenClip(Clip("high.flac", media / "high.flac", 0.25, 1.25))
+    path = kept.keep(part)
+    about = Embeddings.load(path)
+    assert (about.start, about.duration, about.source) == (0.25, 1.0, "high.flac")
+    assert (about.model, about.fingerprint) == ("peaframe-mini", encoder.identity)
+    assert torch.equal(read_rows(path), encoder.rows(part.sound))
+    assert read_rows(path).shape == (25, encoder.width)
+    stamp = path.stat().st_mtime_ns
+    shutil.copy(media / "high.flac", media / "copy.flac")  # the same content is the same clip
+    same = OpenClip(Clip("copy.flac", media / "copy.flac", 0.25, 1.25))
+    assert kept.keep(same) == path
+    assert path.stat().st_mtime_ns == stamp
+    assert "sound" not in vars(same)  # was not decoded
+    assert kept.path(OpenClip(Clip("high.flac", media / "high.flac", 0.5, 1.25))) != path
+    tower = load_rows(golden_folder / "pe_av_original", "cpu")
+    assert KeptRows(tmp_path / "kept", tower).path(part) != path
+    path.write_bytes(b"no archive")
+    with pytest.raises(FormatError, match="not an embeddings file"):
+        read_rows(path)
+
+
+def test_rows_of_a_pe_av_are_those_of_its_tower_in_half_precision(golden_folder, make_tone):
+    encoder = load_rows(golden_folder / "pe_av_original", "cpu")
+    rows = encoder.rows(make_tone(440))
+    assert rows.shape == (38, encoder.width)
+    assert torch.equal(rows, rows.half().float())
+    assert float(rows.std()) > 0.1
+    again = load_rows(golden_folder / "pe_av_original", "cpu")
+    assert again.identity == encoder.identity
+    assert encoder.identity.startswith("audio tower ")
+    assert load_rows(golden_folder / "pe_a_frame_original", "cpu").identity.startswith("frames ")
+
+
+@pytest.mark.slow
+def test_a_folder_by_name_is_the_same_captioner(decoder, detector, models, media, tmp_path, refusal):
+    encoder = FrameRows(detector)
+    learner = decoder(encoder.width).eval()
+    folder = tmp_path / "run" / "last"
+    learner.save(folder, str(models / "learner"))
+    write_encoder(folder, encoder)
+    assert not (folder / "language_model").exists()
+    made = captioner(f"prefix:full@{tmp_path / 'run'}", Manner("cpu"))
+    here = PrefixCaptioner(learner, encoder, "full")
+    assert (made.name, made.identity) == ("full", here.identity)
+    clips = [OpenClip(Clip(name, media / name)) for name in ("low.wav", "high.flac")]
+    assert made.caption(clips) == here.caption(clips)
+    events = captioner(f"prefix:{tmp_path / 'run'}", Manner("cpu"))
+    assert events.name == "events"
+    assert events.identity != made.identity
+    with torch.no_grad():
+        learner.queries.add_(1)
+    learner.save(tmp_path / "run" / "best")  # with the language model in it
+    write_encoder(tmp_path / "run" / "best", encoder)
+    assert captioner(f"prefix:full@{tmp_path / 'run'}", Manner("cpu")).identity != made.identity
+    assert (tmp_path / "run/best/language_model/model.safetensors").is_file()
+    assert "'loud'" in refusal(OptionError, captioner, f"prefix:loud@{folder}", Manner("cpu"))
+    assert "prefix:KIND@FOLDER" in refusal(OptionError, captioner, "prefix:", Manner("cpu"))
+    assert "got captioner" in refusal(OptionError, captioner, f"prefix:{folder}", Manner("cpu"), True)
+
+
+def test_other_models_than_those_of_the_training_are_refused(decoder, detector, models, tmp_path, refusal):
+    encoder = FrameRows(detector)
+    folder = tmp_path / "last"
+    decoder(encoder.width).save(folder, str(models / "learner"))
+    write_encoder(folder, encoder)
+    told = json.loads((folder / "encoder.json").read_text())
+    assert told["model"] == "peaframe-mini"
+    (folder / "encoder.json").write_text(json.dumps({**told, "identity": "frames 0123"}))
+    assert "expected 'frames 0123'" in refusal(CheckpointError, load_captioner, folder, "full", "cpu")
+    (folder / "encoder.json").write_text(json.dumps({**told, "model": "nowhere"}))
+    assert "unknown model 'nowhere'" in refusal(ModelError, load_captioner, folder, "full", "cpu")
+    (folder / "encoder.json").unlink()
+    assert "does not name a model" in refusal(CheckpointError, load_captioner, folder, "full", "cpu")
+    path = folder / "language_model.json"
+    language = json.loads(path.read_text())
+    path.write_text(json.dumps({**language, "source": str(models / "pen")}))
+    assert "which has fingerprint" in refusal(CheckpointError, load_prefix, folder)
+    path.unlink()
+    assert "does not name a language model" in refusal(CheckpointError, load_prefix, folder)
+    assert "no captioning decoder" in refusal(CheckpointError, load_captioner, tmp_path / "gone")
+
+
+def test_what_makes_no_sense(decoder, refusal, tmp_path, detector, models, media):
     learner = decoder(8)
-    bad = [Example(torch.zeros(3, 7), "events", "a dog")]
-    assert "(frames, 8)" in refusal(OptionError, train_prefix, learner, bad, PrefixTraining())
-    assert "no examples" in refusal(OptionError, train_prefix, learner, [], PrefixTraining())
     assert "'loud'" in refusal(OptionError, learner.write, [torch.zeros(3, 8)], "loud")
     assert "expected 8 and" in refusal(OptionError, PrefixCaptioner, learner, FrameRows(detector), "full")
-    assert "1 or more" in refusal(OptionError, PrefixTraining, steps=0)
-    assert "over 0" in refusal(OptionError, PrefixTraining, lr=0.0)
     assert "sizes" in refusal(OptionError, PrefixConfig, 0)
     assert "no captioning decoder" in refusal(CheckpointError, load_prefix, tmp_path)
     assert PrefixConfig(8).kinds == AUDIO_KINDS
+    language = load_language(models / "learner")
+    assert "divides the width 32" in refusal(OptionError, PrefixDecoder, PrefixConfig(8, heads=3), *language)
+    told = refusal(OptionError, PrefixDecoder, PrefixConfig(8, tokens=16, longest=64), *language)
+    assert told.startswith("got 16 tokens before a caption of up to 64, expected 64 in all")
+    language[1].eos_token = None
+    assert "no token for the end" in refusal(OptionError, PrefixDecoder, PrefixConfig(8), *language)
+    soundfile.write(media / "silence.wav", np.zeros(4800, np.float32), 48_000)
+
+    class Loud:
+        name, width, identity = "loud", 2, "loud"
+
+        def rows(self, sound):
+            return torch.full((3, 2), 1e6)
+
+    kept = KeptRows(tmp_path / "kept", Loud())
+    clip = OpenClip(Clip("silence.wav", media / "silence.wav"))
+    assert "finite float16" in refusal(OptionError, kept.keep, clip)
+    assert math.isclose(clip.seconds, 0.1)

@@ -8,31 +8,12 @@ import subprocess
 import sys
 
 import pytest
-import soundfile
 
 from peaframe.captions.tables import read_clips
 from peaframe.errors import OptionError
 from peaframe.recipes import caption
 
 REST = ["--scorer", "none", "--table", "captions.jsonl", "--batch", "2"]
-
-
-def good_answer(body, count):
-    prompt = body["messages"][0]["content"]
-    return f"A bell number {sum(map(ord, prompt))} rings in a quiet room."
-
-
-@pytest.fixture
-def arguments(models, media, server, tmp_path):
-    """A command line of the recipe; the output folder by name."""
-    server.answer = good_answer
-
-    def arguments(out="out", *more, clips="clips.csv"):
-        ears = [f"--audio=local:{models / name}" for name in ("one", "two")]
-        eyes = ["--video", f"local:{models / 'eyes'}", "--writer", f"endpoint:tiny@{server.url}"]
-        return [str(media / clips), "--out", str(tmp_path / out), *ears, *eyes, *more]
-
-    return arguments
 
 
 @pytest.mark.slow
@@ -78,28 +59,25 @@ def test_parts_fill_the_answers_and_the_last_run_writes_the_table(arguments, ser
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_goes_on(arguments, server, media, tmp_path, make_tone, until):
-    with (media / "many.csv").open("w") as file:
-        file.write("media\n")
-        for i in range(12):
-            soundfile.write(media / f"{i}.wav", make_tone(300 + 200 * i, 1.0, i), 48_000)
-            file.write(f"{i}.wav\n")
-    caption.main(arguments("whole", *REST, clips="many.csv"))
+def test_a_run_that_was_killed_goes_on(arguments, server, many, tmp_path, until):
+    caption.main(arguments("whole", *REST, clips=many.name))
     expected = sorted(server.prompts())
     assert len(expected) == 12
     server.bodies.clear()
 
+    good = server.answer
+
     def stuck(body, count):  # from the fifth on nobody answers, until the run is dead
         if count > 4:
             until(lambda: server.answer is not stuck)
-        return good_answer(body, count)
+        return good(body, count)
 
     server.answer = stuck
     command = [
         sys.executable,
         "-m",
         "peaframe.recipes.caption",
-        *arguments("killed", *REST, clips="many.csv"),
+        *arguments("killed", *REST, clips=many.name),
     ]
     server.answer = stuck
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -109,9 +87,9 @@ def test_a_run_that_was_killed_goes_on(arguments, server, media, tmp_path, make_
     run.stderr.close()
     kept = server.prompts()[:4]
     assert not (tmp_path / "killed/captions.jsonl").exists()
-    server.answer = good_answer
+    server.answer = good
     server.bodies.clear()
-    caption.main(arguments("killed", *REST, clips="many.csv"))
+    caption.main(arguments("killed", *REST, clips=many.name))
     assert sorted(server.prompts()) == sorted(set(expected) - set(kept))
     same = [(tmp_path / name / "captions.jsonl").read_bytes() for name in ("whole", "killed")]
     assert same[0] == same[1]

@@ -1,24 +1,18 @@
 """What cannot work ends with one line, exit code 2, and nothing written."""
 
+import runpy
 import shutil
 from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 import soundfile
 
-RATE = 48_000
-
-
-def one_line(ran, *parts):
-    """The single line of an error, which holds these parts."""
-    assert ran.code == 2, ran.err
-    assert ran.out == ""
-    (line,) = ran.err.splitlines()
-    assert line.startswith("peaframe: error: ")
-    assert [part for part in parts if part not in line] == []
-    return line
+evaluating = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "evaluating.py")))
+RATE, one_line = evaluating.RATE, evaluating.one_line
 
 
 def listing(folder):
@@ -244,6 +238,7 @@ def test_commands_that_are_none(run, arguments, parts):
     one_line(run(*arguments), *parts)
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_standard_output(shell, street):
     with open("/dev/full", "w") as full:
         ran = shell("detect", street, "siren", capture_output=False, stdout=full, stderr=-1)

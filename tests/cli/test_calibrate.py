@@ -1,28 +1,21 @@
 """`peaframe calibrate` and `peaframe detect --calibration`, seen from outside."""
 
 import json
+import runpy
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 
 import peaframe
 from peaframe import Scores, formats
 from peaframe.calibration import Calibration, Platt, QueryFit
 from peaframe.events import EventOptions, events_from_scores
 
-RATE = 48_000
-HEADER = "filename\tonset\toffset\tevent_label\n"
-
-
-def beeps(path, onsets, seconds=4.0, seed=0):
-    """Faint noise with a loud tone of half a second at each onset."""
-    samples = 0.003 * np.random.default_rng(seed).standard_normal(round(seconds * RATE))
-    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE // 2) / RATE)
-    for onset in onsets:
-        samples[round(onset * RATE) :][: len(tone)] += tone
-    soundfile.write(path, samples, RATE)
+evaluating = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "evaluating.py")))
+HEADER, beeps, one_line = evaluating.HEADER, evaluating.beeps, evaluating.one_line
 
 
 @pytest.fixture(scope="module")
@@ -168,14 +161,6 @@ def test_boxes_work_without_a_calibration_and_in_a_plot(run, made, tmp_path):
 
 
 # What cannot work
-
-
-def one_line(ran, *parts):
-    assert ran.code == 2, ran.err
-    assert ran.out == ""
-    (line,) = ran.err.splitlines()
-    assert line.startswith("peaframe: error: ")
-    assert [part for part in parts if part not in line] == []
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def times(text, format):
     ]
 
 
+@pytest.mark.slow
 def test_a_person_sees_a_table(shell, street):
     ran = shell("detect", street, "dog barking", "a siren", *ALL)
     assert ran.code == 0, ran.err
@@ -174,6 +175,7 @@ def test_silence_and_a_single_sample_are_no_errors(run, tmp_path, samples):
     assert ran.err.endswith("; no events\n")
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_text_is_printed_all_the_same(shell, street):
     odd = street.rename(street.parent / os.fsdecode(b"stra\xdfe.wav"))
     ran = shell("detect", odd, "siren", *ALL, "--format", "csv")
@@ -181,6 +183,7 @@ def test_a_name_that_is_no_text_is_printed_all_the_same(shell, street):
     assert "stra\\udcdfe.wav" in ran.out
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_error(shell, street):
     read, write = os.pipe()
     os.close(read)

@@ -1,5 +1,6 @@
 """`peaframe eval run`, seen from outside: real files, the built-in model, real processes."""
 
+import io
 import json
 import os
 import runpy
@@ -8,44 +9,25 @@ import signal
 import subprocess
 import sysconfig
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 
 from peaframe import formats
+from peaframe.cli.main import main
 from peaframe.eval import read_table
 
-RATE = 48_000
 DEMO_LABELS = {"crow cawing", "dog barking", "guitar playing", "telephone ringing", "woman speaking"}
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1"}
 corpora = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent.parent / "eval/corpora.py")))
 evaluating = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "evaluating.py")))
-HEADER, one_line, everything = evaluating.HEADER, evaluating.one_line, evaluating.everything
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_core():
-    """Where others are busy, several cores wait for each other most of the time."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def beeps(path, onsets, seconds=4.0, seed=0):
-    """Faint noise with a loud tone of half a second at each onset."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    samples = 0.003 * np.random.default_rng(seed).standard_normal(round(seconds * RATE))
-    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE // 2) / RATE)
-    for onset in onsets:
-        samples[round(onset * RATE) :][: len(tone)] += tone
-    soundfile.write(path, samples, RATE)
+pytestmark = pytest.mark.usefixtures("one_thread")
+HEADER, beeps, everything = evaluating.HEADER, evaluating.beeps, evaluating.everything
+one_line = evaluating.one_line
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +53,15 @@ def beeping(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ran(beeping, tmp_path_factory):
-    """The command run once on them, from another process: its output and the folder it made."""
+    """The command run once on them: its output and the folder it made."""
     output = tmp_path_factory.mktemp("ran") / "new" / "out"
-    command = [peaframe(), "eval", "run", "folder", "--data", beeping, "--output", output]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_CORE)
-    assert done.returncode == 0, done.stderr
-    return done, output
+    command = ["eval", "run", "folder", "--data", str(beeping), "--output", str(output)]
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(command)
+    said = SimpleNamespace(out=out.buffer.getvalue().decode(), err=err.buffer.getvalue().decode())
+    assert code == 0, said.err
+    return said, output
 
 
 def peaframe():
@@ -89,7 +74,7 @@ def metrics_of(output):
 
 def test_run_prints_the_metrics_and_where_the_report_is(ran, beeping):
     done, output = ran
-    lines = done.stdout.splitlines()
+    lines = done.out.splitlines()
     assert lines[0] == "my recordings, 5 recordings: 0.01 h, 19 true events, 7 labels"
     assert lines[2].split() == ["metric", "value", "95", "%", "interval"]
     printed = {" ".join(line[:31].split()): line[31:].split() for line in lines[3:13]}
@@ -102,7 +87,7 @@ def test_run_prints_the_metrics_and_where_the_report_is(ran, beeping):
         row = metrics[key]
         assert printed[name] == [f"{row['value']:.3f}", f"{row['low']:.3f}", "to", f"{row['high']:.3f}"]
     assert lines[-1] == f"report: {output}/report.html"
-    assert done.stderr == ""
+    assert done.err == ""
 
 
 def test_run_hears_what_is_to_be_heard(ran):

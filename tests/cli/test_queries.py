@@ -1,10 +1,12 @@
 """`peaframe detect --queries`, seen from outside: a sound learned from two short recordings."""
 
 import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 
 import peaframe
 from peaframe import Scores, formats
@@ -13,17 +15,10 @@ from peaframe.events import Event, EventOptions, activity
 from peaframe.queries import QueryFile, QueryVector
 from peaframe.train.query_vectors import tune_query_vectors
 
-RATE = 48_000
+evaluating = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "evaluating.py")))
+beeps, one_line = evaluating.beeps, evaluating.one_line
+
 NAME = "the bell of 狗"  # words that say nothing about a beep
-
-
-def beeps(path, onsets, seed):
-    """Faint noise of 4 s with a loud tone of half a second at each onset."""
-    samples = 0.003 * np.random.default_rng(seed).standard_normal(4 * RATE)
-    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE // 2) / RATE)
-    for onset in onsets:
-        samples[round(onset * RATE) :][: len(tone)] += tone
-    soundfile.write(path, samples, RATE)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +28,7 @@ def made(tmp_path_factory):
     detector = peaframe.load(device="cpu")
     embeddings, states = [], []
     for number, onsets in enumerate([(0.5, 2.0), (1.0, 3.0)]):
-        beeps(folder / "take.wav", onsets, number)
+        beeps(folder / "take.wav", onsets, seed=number)
         heard = detector.embed(folder / "take.wav").values
         truth = [Event(onset, onset + 0.5, NAME) for onset in onsets]
         embeddings.append(heard)
@@ -93,14 +88,6 @@ def test_words_may_stand_behind_other_options(run, made):
     """The recording comes first, the words where one likes; that is as without vectors."""
     ran = run("detect", made / "new take.wav", "--threshold", "0.5", "rain", "--json")
     assert json.loads(ran.out)["meta"]["queries"] == ["rain"]
-
-
-def one_line(ran, *parts):
-    assert ran.code == 2, ran.err
-    assert ran.out == ""
-    (line,) = ran.err.splitlines()
-    assert line.startswith("peaframe: error: ")
-    assert [part for part in parts if part not in line] == []
 
 
 def test_what_does_not_fit_is_one_line(run, made, tmp_path):

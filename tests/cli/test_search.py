@@ -10,16 +10,7 @@ import pytest
 import soundfile
 
 clips = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent.parent / "eval/clips.py")))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_core():
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

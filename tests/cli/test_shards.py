@@ -79,13 +79,17 @@ def test_parts_and_sources(run, table, tmp_path):
         ((), "got no model; give a PE-AV"),
         (("--content", "audio"), "got no model; give a PE-AV"),
         (("--content", "audio", "--video", "none", "--source", "web"), "no clip is of --source web"),
-        (("--content", "audio", "--video", "none", "--jobs", "0"), "got --jobs 0"),
+        (("--content", "audio", "--video", "none", "--jobs", "0"), "--jobs: got 0, expected 1 or more"),
+        (
+            ("--content", "audio", "--video", "none", "--ray-address", "auto"),
+            "--ray-address needs --engine ray",
+        ),
         (("--content", "audio", "--video", "none", "--shard-mb", "0"), "--shard-mb 0"),
         (("--frames", "0"), "got '0', expected 1 or more, or all"),
         (("--part", "4/3"), "got '4/3', expected K/N"),
         (("--model", "peaframe-mini"), "has no codec"),
         (("--model", "pe-av-tiny"), "unknown model 'pe-av-tiny'"),
-        (("--content", "audio", "--video", "none", "--device", "toaster"), "got device 'toaster'"),
+        (("--content", "audio", "--video", "none", "--device", "toaster"), "device 'toaster' is not there"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(run, table, tmp_path, options, part):

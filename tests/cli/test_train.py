@@ -113,9 +113,14 @@ def test_the_list_has_a_line_for_each_configuration(run):
     assert (ran.code, ran.err) == (0, "")
     head, *lines = ran.out.splitlines()
     found = {line.split()[0]: line for line in lines}
-    assert head.split() == ["name", "what", "for"]
+    assert head.split() == ["name", "trains", "what", "for"]
     assert found.keys() >= NAMES
     assert "ten sounds of the home" in found["desed"]
+    kinds = {name: line.split()[1] for name, line in found.items()}
+    assert {name for name in found if kinds[name] == "pre-training"} == {
+        name for name in found if name.startswith("pretrain_")
+    }
+    assert set(kinds.values()) == {"fine-tuning", "pre-training"}
     assert "python -m peaframe.recipes.mini " in found["mini"]
 
 

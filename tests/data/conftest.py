@@ -1,12 +1,21 @@
 import json
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
+from peaframe.data.clip_shards import ClipContent, write_clip_shards
+from peaframe.data.clips_table import stream
 from peaframe.data.latent_shards import ShardWriter
 from peaframe.data.latents import LatentCache
 from peaframe.data.manifest_item import Item
+from peaframe.models.text import QueryTokenizer
+
+clips = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "clip_files.py")))
 
 
 @pytest.fixture
@@ -51,3 +60,43 @@ def items(tmp_path):
     paths[2].unlink()
     paths[6].write_bytes(paths[6].read_bytes()[:5000])
     return [Item(path, 0.0, 0.5, weak=(f"label {i}",)) for i, path in enumerate(paths)]
+
+
+# ---- clips; read these folders only
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A tiny PE-AV."""
+    return clips.write_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory):
+    """The table of clips, beside its media."""
+    folder = tmp_path_factory.mktemp("media")
+    return clips.write_table(folder / "clips.csv", clips.write_media(folder))
+
+
+@pytest.fixture(scope="session")
+def latents(table, model_folder, tmp_path_factory):
+    """Fourteen clips, all pictures, in shards of some."""
+    out = tmp_path_factory.mktemp("shards") / "latents"
+    wanted = ClipContent(model=str(model_folder), frames="all")
+    assert len(write_clip_shards(stream(table), out, wanted, shard_bytes=10_000).shards) > 3
+    return out
+
+
+@pytest.fixture(scope="session")
+def more(table, model_folder, tmp_path_factory):
+    """Four more clips, by the same model."""
+    out = tmp_path_factory.mktemp("shards") / "more"
+    rows = [replace(row, start=0.05) for row in stream(table) if row.row > 16]
+    write_clip_shards(rows, out, ClipContent(model=str(model_folder), frames="all"))
+    return out
+
+
+@pytest.fixture(scope="session")
+def words(tokenizer_file):
+    """A tokenizer of captions."""
+    return QueryTokenizer(tokenizer_file, 16)

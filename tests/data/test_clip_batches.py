@@ -1,12 +1,6 @@
-"""Batches of real clips: cut, worded and padded as they should be; in the same order after a kill, on any rank."""
+"""Batches of real clips: cut, worded and padded as they should be; what does not fit is refused."""
 
-import json
-import os
 import runpy
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -25,19 +19,15 @@ from peaframe.data.clip_batches import (
     clip_frames,
     crop_of_pictures,
 )
-from peaframe.data.clip_reader import ClipMixture, ClipReader
+from peaframe.data.clip_reader import ClipMixture
 from peaframe.data.clip_shards import ClipContent, write_clip_shards
 from peaframe.data.clips_table import stream
 from peaframe.errors import FormatError, ModelError, OptionError
 from peaframe.models.load import load_audio_video_model
-from peaframe.models.text import QueryTokenizer
 
 clips = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "clip_files.py")))
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    return clips.write_model(tmp_path_factory.mktemp("model") / "tiny")
+reading = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "clip_reading.py")))
+reader, keys = reading.reader, reading.keys
 
 
 @pytest.fixture(scope="module")
@@ -46,66 +36,11 @@ def model(model_folder):
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("media")
-    return clips.write_table(folder / "clips.csv", clips.write_media(folder))
-
-
-@pytest.fixture(scope="module")
-def latents(table, model_folder, tmp_path_factory):
-    """Fourteen clips, all pictures, in shards of some."""
-    out = tmp_path_factory.mktemp("shards") / "latents"
-    wanted = ClipContent(model=str(model_folder), frames="all")
-    assert len(write_clip_shards(stream(table), out, wanted, shard_bytes=10_000).shards) > 3
-    return out
-
-
-@pytest.fixture(scope="module")
 def sounds(table, model_folder, tmp_path_factory):
-    """The same with sound itself."""
+    """The clips of `latents` with sound itself."""
     out = tmp_path_factory.mktemp("shards") / "sounds"
     write_clip_shards(stream(table), out, ClipContent("audio", str(model_folder), frames="all"))
     return out
-
-
-@pytest.fixture(scope="module")
-def more(table, model_folder, tmp_path_factory):
-    """Four more clips, by the same model."""
-    out = tmp_path_factory.mktemp("shards") / "more"
-    rows = [replace(row, start=0.05) for row in stream(table) if row.row > 16]
-    write_clip_shards(rows, out, ClipContent(model=str(model_folder), frames="all"))
-    return out
-
-
-@pytest.fixture(scope="module")
-def words(tokenizer_file):
-    return QueryTokenizer(tokenizer_file, 16)
-
-
-def reader(*folders, **options):
-    return ClipReader(list(folders), **({"seed": 3, "shuffle_buffer": 5} | options))
-
-
-def keys(batches):
-    return [int(key) for batch in batches for key in batch.keys]
-
-
-def same(one, other):
-    a, b = one.inputs, other.inputs
-    tensors = [
-        (getattr(a, name), getattr(b, name)) for name in ("latents", "audio_frames", "video", "video_frames")
-    ]
-    tensors += [
-        (x, y)
-        for kind in a.captions
-        for x, y in zip(vars(a.captions[kind]).values(), vars(b.captions[kind]).values(), strict=True)
-    ]
-    told = [(own.keys, own.sources, dict(own.texts), own.starts) for own in (one, other)]
-    return told[0] == told[1] and all(torch.equal(x, y) for x, y in tensors)
-
-
-def all_same(some, others):
-    return len(some) == len(others) and all(map(same, some, others))
 
 
 # ---- what is in a batch
@@ -115,8 +50,8 @@ def test_a_batch_holds_what_the_clips_hold(latents, words):
     (batch,) = ClipBatches(reader(latents, shuffle=False), words, batch_size=20)
     assert keys([batch]) == clips.KEYS
     inputs, found = batch.inputs, list(reader(latents, shuffle=False))
-    assert inputs.latents.shape == (14, 50, 16)
-    assert inputs.video.shape == (14, 20, 24)
+    assert inputs.latents.shape == (14, 50, clips.LATENT)
+    assert inputs.video.shape == (14, 20, clips.SEEN)
     for row, clip in enumerate(found):
         for values, counts, own in (
             (inputs.latents, inputs.audio_frames, clip.sound),
@@ -269,105 +204,7 @@ def test_long_captions_lose_their_end_and_unknown_ones_are_none(table, words, tm
     assert kept == (long, None, None)
 
 
-# ---- order
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 4])
-def test_every_clip_once_an_epoch_over_all_ranks(latents, words, world_size):
-    ranks = [reader(latents, rank=rank, world_size=world_size) for rank in range(world_size)]
-    for _ in range(2):
-        found = [keys(ClipBatches(own, words, batch_size=3)) for own in ranks]
-        assert len({len(own) for own in found}) == 1
-        often = Counter(key for own in found for key in own)
-        assert sorted(often) == clips.KEYS
-        assert sum(often.values()) == -(-14 // world_size) * world_size
-
-
-def test_threads_change_nothing_and_neither_do_batches(latents, words):
-    options = ClipOptions(crop_seconds=0.5, transcripts=0.5)
-    alone = list(ClipBatches(reader(latents), words, batch_size=4, options=options))
-    ahead = list(ClipBatches(reader(latents, workers=3), words, batch_size=4, options=options))
-    assert all_same(alone, ahead)
-    other = list(ClipBatches(reader(latents), words, batch_size=1, options=options))
-    assert [own.starts[0] for own in other] == [start for own in alone for start in own.starts]
-    assert keys(other) == keys(alone)
-
-
-def test_several_folders_as_one(latents, more, words):
-    found = keys(ClipBatches(reader(latents, more), words, batch_size=5))
-    assert Counter(found) == Counter(clips.KEYS) + Counter([0, 1, 2, 3])
-
-
-def mixture(latents, more, words, weights=(1, 3), seed=5, **options):
-    mixed = ClipMixture([reader(latents, **options), reader(more, **options)], weights, seed=seed)
-    return ClipBatches(
-        mixed, words, batch_size=4, options=ClipOptions(crop_seconds=0.5, transcripts=0.5), seed=1
-    )
-
-
-def take(batches, count):
-    running = iter(batches)
-    found = [next(running) for _ in range(count)]
-    running.close()
-    return found
-
-
-def test_sources_are_drawn_by_their_weights(latents, more, words):
-    found = take(mixture(latents, more, words), 100)
-    assert all(len(batch.keys) == 4 for batch in found)
-    often = Counter(source for batch in found for source in batch.sources)
-    assert often[1] / 400 == pytest.approx(0.75, abs=0.06)
-    ours = [
-        int(key)
-        for batch in found
-        for key, source in zip(batch.keys, batch.sources, strict=True)
-        if source == 0
-    ]
-    for first in range(0, len(ours) - 13, 14):  # each source is gone through epoch by epoch
-        assert sorted(ours[first : first + 14]) == clips.KEYS
-    assert not all_same(found[:5], take(mixture(latents, more, words, seed=6), 5))
-    assert all_same(found[:5], take(mixture(latents, more, words, workers=2), 5))
-
-
-@pytest.mark.parametrize("given", [1, 4, 11])
-def test_a_mixture_goes_on_where_it_was(latents, more, words, given):
-    whole = take(mixture(latents, more, words), 20)
-    one = mixture(latents, more, words, workers=2)
-    take(one, given)
-    state = json.loads(json.dumps(one.state_dict()))
-    other = mixture(latents, more, words)
-    other.load_state_dict(state)
-    assert all_same(whole[given:], take(other, 20 - given))
-    assert all_same(whole[given : given + 3], take(one, 3))  # itself, gone through again
-
-
-def test_a_reader_goes_on_in_the_middle_of_an_epoch(latents, words):
-    def make():
-        return ClipBatches(reader(latents), words, batch_size=3, options=ClipOptions(crop_seconds=0.4))
-
-    straight = make()
-    whole = list(straight) + list(straight)
-    one = make()
-    take(one, 2)
-    other = make()
-    other.load_state_dict(one.state_dict())
-    assert all_same(whole[2:], list(other) + list(other))
-
-
-def test_other_data_or_options_are_refused(latents, more, words, refusal):
-    state = mixture(latents, more, words).state_dict()
-    assert "of weights [1.0, 3.0]" in refusal(
-        OptionError, mixture(latents, more, words, (1, 2)).load_state_dict, state
-    )
-    assert "other shards or options" in refusal(
-        OptionError, mixture(more, latents, words).load_state_dict, state
-    )
-    other = ClipBatches(reader(latents), words, batch_size=7)
-    assert "of other options" in refusal(OptionError, other.load_state_dict, state)
-    for weights in ((1,), (1, 0), (1, float("nan")), ()):
-        assert "expected a weight above 0" in refusal(
-            OptionError, ClipMixture, [reader(latents), reader(more)], weights
-        )
+# ---- what does not fit
 
 
 def test_latents_and_features_of_other_models_are_refused(
@@ -401,85 +238,3 @@ def test_damage_is_named(latents, words, tmp_path, refusal):
         message
         == f"{path}: damaged shard (sample 000000000 does not fit its checksums); get a whole copy, or write it again"
     )
-
-
-def test_addresses_give_the_same(latents, words):
-    server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(latents)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        port = server.stdout.readline().split(" port ")[1].split()[0]
-        far = list(ClipBatches(reader(f"http://127.0.0.1:{port}/"), words, batch_size=4))
-        assert all_same(far, list(ClipBatches(reader(latents), words, batch_size=4)))
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
-
-
-READER = """
-import json, sys
-from pathlib import Path
-from peaframe.data.clip_batches import ClipBatches, ClipOptions
-from peaframe.data.clip_reader import ClipMixture, ClipReader
-from peaframe.files import atomic_path
-from peaframe.models.text import QueryTokenizer
-one, two, tokenizer, state, log = sys.argv[1:]
-mixed = ClipMixture([ClipReader(folder, seed=3, shuffle_buffer=5, workers=2) for folder in (one, two)], (1, 3), seed=5)
-options = ClipOptions(crop_seconds=0.5, transcripts=0.5)
-batches = ClipBatches(mixed, QueryTokenizer(Path(tokenizer), 16), batch_size=4, options=options, seed=1)
-if Path(state).exists():
-    batches.load_state_dict(json.loads(Path(state).read_text()))
-for batch in batches:
-    with atomic_path(state) as temp:
-        temp.write_text(json.dumps(batches.state_dict()))
-    mark = [batch.keys, batch.sources, batch.starts, float(batch.inputs.latents.double().sum())]
-    number = batches.state_dict()["clips"]["drawn"]
-    with open(log, "a") as file:
-        file.write(json.dumps([number, *mark]) + "\\n")
-"""
-
-
-@pytest.mark.slow
-def test_killed_while_it_reads_it_goes_on_with_the_same(latents, more, words, tokenizer_file, tmp_path):
-    command = [
-        sys.executable,
-        "-c",
-        READER,
-        latents,
-        more,
-        tokenizer_file,
-        tmp_path / "state.json",
-        tmp_path / "log",
-    ]
-    log = tmp_path / "log"
-    for least in (20, 60):
-        process = subprocess.Popen([str(word) for word in command])
-        deadline = time.monotonic() + 60
-        while not log.exists() or log.read_text().count("\n") < least:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    found = {}
-    for line in log.read_text().splitlines():
-        try:
-            number, *mark = json.loads(line)
-        except ValueError:
-            continue  # cut by the kill
-        assert found.setdefault(number, mark) == mark
-    count = max(found) // 4
-    assert len(found) >= count - 2  # a batch may be known to the state and not to the log, once for each kill
-    for number, batch in enumerate(take(mixture(latents, more, words), count), start=1):
-        if 4 * number in found:
-            own = [
-                list(batch.keys),
-                list(batch.sources),
-                list(batch.starts),
-                float(batch.inputs.latents.double().sum()),
-            ]
-            assert found[4 * number] == own

@@ -1,3 +1,8 @@
+import runpy
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,23 +12,11 @@ from peaframe.data.latent_augment import LatentAugment, blot, mix
 from peaframe.data.latent_loader import LatentLoader
 from peaframe.errors import OptionError
 
-
-def same(one, other):
-    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one))
+loading = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "loading.py")))
+same, signs = loading.same, loading.signs
 
 
 # ---- batches
-
-
-def signs(frames, labels=3):
-    """Targets of items: -1, but +1 in column i % labels from frame 1 on."""
-
-    def targets(item):
-        out = np.full((frames[item], labels), -1, np.int8)
-        out[1:, item % labels] = 1
-        return out
-
-    return targets
 
 
 FRAMES = (5, 30, 12, 8, 20, 3, 9, 40, 7, 11, 6)
@@ -68,7 +61,7 @@ def test_crops_and_order_are_new_in_every_epoch(stored):
     ]
     assert starts[0][7] != starts[1][7]
     again = loader(stored(*FRAMES))
-    assert all(same(*pair) for pair in zip(first, again, strict=True))
+    assert loading.all_same(first, again)
     plain = loader(stored(*FRAMES), shuffle=False)
     assert [i for b in plain for i in b.items.tolist()] == list(range(11))
 
@@ -77,64 +70,23 @@ EVERYTHING = LatentAugment(mixup=0.7, time_masks=2, time_seconds=0.2, channel_ma
 
 
 def test_workers_change_nothing(stored):
-    cache = stored(*FRAMES)
-    alone = list(loader(cache, augment=EVERYTHING))
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    shared = list(loader(cache, augment=EVERYTHING, workers=2))
-    assert torch.equal(torch.get_rng_state(), before)  # nor anybody else's random numbers
-    assert all(same(*pair) for pair in zip(alone, shared, strict=True))
+    loading.workers_change_nothing(partial(loader, stored(*FRAMES), augment=EVERYTHING))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("given", [1, 4, 6])
 def test_a_run_goes_on_where_it_was(stored, given, workers):
-    """Four batches an epoch: in the middle of one, at its end, and in the middle of the next."""
-    cache = stored(*FRAMES)
-
-    def batches(one):
-        for _ in range(3):
-            yield from one
-
-    whole = list(batches(loader(cache, augment=EVERYTHING)))
-    one = loader(cache, augment=EVERYTHING, workers=workers)
-    running = batches(one)
-    for _ in range(given):
-        next(running)
-    state = one.state_dict()
-    running.close()
-    other = loader(cache, augment=EVERYTHING, workers=workers)
-    other.load_state_dict(state)
-    rest = []
-    while other.epoch < 3:
-        rest += list(other)
-    assert len(rest) == 12 - given
-    assert all(same(*pair) for pair in zip(whole[given:], rest, strict=True))
+    loading.goes_on(partial(loader, stored(*FRAMES), augment=EVERYTHING), given, workers)
 
 
 def test_a_state_of_something_else_is_refused(stored, refusal):
-    cache = stored(*FRAMES)
-    state = loader(cache).state_dict()
-    for options in ({"seed": 2}, {"batch_size": 4}, {"world_size": 2}, {"augment": EVERYTHING}):
-        message = refusal(OptionError, loader(cache, **options).load_state_dict, state)
-        assert "other items or options" in message
-    other = loader(cache, workers=1)  # how it is computed does not matter
-    other.load_state_dict({**state, "batch": 2})
-    assert len(list(other)) == 2
+    changes = ({"seed": 2}, {"batch_size": 4}, {"world_size": 2}, {"augment": EVERYTHING})
+    loading.other_states_are_refused(partial(loader, stored(*FRAMES)), refusal, *changes)
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_an_epoch(stored, world_size):
-    cache = stored(*FRAMES)
-    whole = [batch.items.tolist() for batch in loader(cache)]
-    ranks = [
-        [batch.items.tolist() for batch in loader(cache, rank=rank, world_size=world_size)]
-        for rank in range(world_size)
-    ]
-    assert len({len(batches) for batches in ranks}) == 1
-    dealt = [batch for turn in zip(*ranks, strict=True) for batch in turn]
-    assert dealt == (whole + whole)[: len(dealt)]
-    assert len(dealt) < len(whole) + world_size
+    loading.ranks_share_an_epoch(partial(loader, stored(*FRAMES)), world_size)
 
 
 def test_frames_of_a_batch_are_bounded(stored):

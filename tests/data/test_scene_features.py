@@ -1,4 +1,7 @@
 import itertools
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +13,9 @@ from peaframe.data.sound_features import hear
 from peaframe.data.soundbank import Bank, read_manifest
 from peaframe.errors import OptionError
 from peaframe.train.scenes import SceneDataset
+
+loading = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "loading.py")))
+all_same, numbers = loading.all_same, loading.numbers
 
 LABELS = ["beep", "buzz", "rain"]
 SECONDS, FRAMES = 0.6, 15
@@ -31,18 +37,6 @@ def scenes(bank, tiny_model):
         return SceneFeatures(mixer, tiny_model, LABELS, targets, **options)
 
     return make
-
-
-def same(one, other):
-    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one))
-
-
-def all_same(some, others):
-    return all(same(*pair) for pair in zip(some, others, strict=True))
-
-
-def numbers(batches):
-    return [batch.items.tolist() for batch in batches]
 
 
 def test_batches_are_the_mixers_scenes_as_the_model_hears_them(scenes, bank, tiny_model):
@@ -87,62 +81,29 @@ def test_order_and_scenes_are_new_in_every_epoch(scenes):
 
 
 def test_workers_change_nothing(scenes):
-    alone = list(scenes())
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    shared = list(scenes(workers=2))
-    assert torch.equal(torch.get_rng_state(), before)  # nor anybody else's random numbers
-    assert all_same(alone, shared)
+    loading.workers_change_nothing(scenes)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("given", [1, 4, 6])
 def test_a_run_goes_on_where_it_was(scenes, given, workers):
-    """Four batches an epoch: in the middle of one, at its end, and in the middle of the next."""
-
-    def batches(one):
-        for _ in range(2):
-            yield from one
-
-    whole = list(batches(scenes()))
-    one = scenes(workers=workers)
-    running = batches(one)
-    for _ in range(given):
-        next(running)
-    state = one.state_dict()
-    running.close()
+    state = loading.goes_on(scenes, given, workers, epochs=2)
     assert (state["epoch"], state["batch"]) == divmod(given, 4)
-    other = scenes(workers=workers)
-    other.load_state_dict(state)
-    rest = []
-    while other.epoch < 2:
-        rest += list(other)
-    assert len(rest) == 8 - given
-    assert all_same(whole[given:], rest)
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_an_epoch(scenes, world_size):
-    whole = list(scenes())
-    found = [list(scenes(rank=rank, world_size=world_size)) for rank in range(world_size)]
-    assert len({len(own) for own in found}) == 1
-    assert len(found[0]) == len(scenes(world_size=world_size))
-    dealt = list(itertools.chain(*zip(*found, strict=True)))
-    assert all_same(dealt, (whole + whole)[: len(dealt)])
-    assert set(itertools.chain(*numbers(dealt))) == set(range(11))
-    assert len(dealt) < len(whole) + world_size
+    ranks = loading.ranks_share_an_epoch(scenes, world_size)
+    assert len(ranks[0]) == len(scenes(world_size=world_size))
+    assert {item for own in ranks for items in numbers(own) for item in items} == set(range(11))
 
 
 def test_a_state_of_something_else_is_refused(scenes, refusal):
-    state = scenes().state_dict()
-    for options in (
+    changes = (
         *({"seed": 2}, {"mixer_seed": 6}, {"batch_size": 4}, {"seconds": 0.64}, {"scenes_per_epoch": 12}),
         *({"world_size": 2}, {"config": MixConfig(single=0.5)}),
-    ):
-        assert "other items or options" in refusal(OptionError, scenes(**options).load_state_dict, state)
-    other = scenes(rank=0, workers=1)  # how it is computed does not matter
-    other.load_state_dict({**state, "batch": 3})
-    assert [len(own) for own in numbers(other)] == [2]
+    )
+    loading.other_states_are_refused(scenes, refusal, *changes)
 
 
 def test_bad_requests_are_refused(scenes, bank_folder, tiny_model, refusal):

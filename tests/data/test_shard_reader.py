@@ -2,11 +2,11 @@
 
 import io
 import json
-import subprocess
-import sys
+import runpy
 import tarfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +14,8 @@ import pytest
 from peaframe import audio
 from peaframe.data.shards import ShardReader, write_shards
 from peaframe.errors import FormatError, OptionError
+
+processes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "processes.py")))
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.flac"
 GOOD = [f"label {i}" for i in (0, 1, 3, 4, 5, 7, 8, 9, 10)]
@@ -119,20 +121,9 @@ def test_tar_files_can_be_named_one_by_one_or_by_address(written):
 
 
 def test_an_address_whose_files_cannot_jump_is_read_straight_on(written):
-    """Python's own web server knows no ranges."""
-    server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(written)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        port = server.stdout.readline().split(" port ")[1].split()[0]
-        reader = ShardReader(f"http://127.0.0.1:{port}/", seed=1, shuffle_buffer=4)
+    with processes.served(written) as address:
+        reader = ShardReader(address, seed=1, shuffle_buffer=4)
         assert labels(reader) == labels(ShardReader(written, seed=1, shuffle_buffer=4))
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
 
 
 @pytest.mark.parametrize("kept", ["0", "100", "512", "1024", "20000", "end", "-3"])

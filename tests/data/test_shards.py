@@ -4,14 +4,13 @@ import csv
 import hashlib
 import io
 import json
-import os
 import resource
-import signal
+import runpy
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +26,7 @@ from peaframe.errors import FormatError, OptionError
 from peaframe.events import Event
 from peaframe.models.load import load_model
 
+processes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "processes.py")))
 DEMO = Path(__file__).parents[2] / "examples" / "demo.flac"
 TABLES = ("shards.json", "failed.csv")
 
@@ -240,19 +240,8 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(items, tmp_path):
     total = len(load_index(tmp_path / "whole").shards)
     assert total > 18
     for wanted in (1, 3, 6):
-        process = subprocess.Popen(command)
-        deadline = time.monotonic() + 60
-        while len(list((tmp_path / "out").glob("shard-*.tar"))) < wanted:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        done = sorted(path.name for path in (tmp_path / "out").glob("shard-*.tar"))
-        assert wanted <= len(done) < total
+        processes.kill_writer(command, tmp_path / "out", tmp_path / "whole", wanted, total)
         assert not (tmp_path / "out/shards.json").exists()
-        for name in done:  # what is there is whole
-            assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
         with pytest.raises(FormatError, match="finish writing the shards"):
             ShardReader(tmp_path / "out")
     subprocess.run(command, check=True, timeout=60)

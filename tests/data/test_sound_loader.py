@@ -1,4 +1,7 @@
+import runpy
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +15,9 @@ from peaframe.data.sound_augment import SoundAugment
 from peaframe.data.sound_loader import SoundLoader
 from peaframe.errors import AudioError, OptionError
 
+loading = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "loading.py")))
+
 SAMPLES = (9_600, 57_600, 23_041, 15_000, 38_400, 4_000, 19_199, 60_500, 13_440, 21_120, 11_520)
-
-
-def same(one, other):
-    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one))
 
 
 def sound(item, samples):
@@ -34,14 +35,8 @@ def folder(tmp_path_factory):
 
 
 def signs(samples=SAMPLES, labels=3):
-    """Targets of items: -1, but +1 in column i % labels from frame 1 on."""
-
-    def targets(item):
-        out = np.full((frame_count(samples[item]), labels), -1, np.int8)
-        out[1:, item % labels] = 1
-        return out
-
-    return targets
+    """Targets of items of so many samples, by frame."""
+    return loading.signs([frame_count(count) for count in samples], labels)
 
 
 def loader(folder, **options):
@@ -90,7 +85,7 @@ def test_crops_and_order_are_new_in_every_epoch(folder):
     ]
     assert [starts[0][i] != starts[1][i] for i in (1, 7)] == [True, True]
     again = loader(folder)
-    assert all(same(*pair) for pair in zip(first, again, strict=True))
+    assert loading.all_same(first, again)
     plain = loader(folder, shuffle=False, crop_seconds=None)
     for batch in plain:
         assert batch.lengths.tolist() == [SAMPLES[i] for i in batch.items.tolist()]
@@ -161,13 +156,8 @@ EVERYTHING = SoundAugment(
 
 
 def test_workers_change_nothing(folder):
-    alone = list(loader(folder, augment=EVERYTHING))
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    shared = list(loader(folder, augment=EVERYTHING, workers=2))
-    assert torch.equal(torch.get_rng_state(), before)  # nor anybody else's random numbers
-    assert all(same(*pair) for pair in zip(alone, shared, strict=True))
-    assert not any(same(*pair) for pair in zip(alone, loader(folder), strict=True))
+    alone = loading.workers_change_nothing(partial(loader, folder, augment=EVERYTHING))
+    assert not any(loading.same(*pair) for pair in zip(alone, loader(folder), strict=True))
 
 
 def test_what_an_item_becomes_does_not_hang_on_its_batch(folder):
@@ -189,42 +179,16 @@ def test_what_an_item_becomes_does_not_hang_on_its_batch(folder):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("given", [1, 4, 6])
 def test_a_run_goes_on_where_it_was(folder, given, workers):
-    """Four batches an epoch: in the middle of one, at its end, and in the middle of the next."""
-
-    def batches(one):
-        for _ in range(3):
-            yield from one
-
-    whole = list(batches(loader(folder, augment=EVERYTHING)))
-    one = loader(folder, augment=EVERYTHING, workers=workers)
-    running = batches(one)
-    for _ in range(given):
-        next(running)
-    state = one.state_dict()
-    running.close()
-    other = loader(folder, augment=EVERYTHING, workers=workers)
-    other.load_state_dict(state)
-    rest = []
-    while other.epoch < 3:
-        rest += list(other)
-    assert len(rest) == 12 - given
-    assert all(same(*pair) for pair in zip(whole[given:], rest, strict=True))
+    loading.goes_on(partial(loader, folder, augment=EVERYTHING), given, workers)
 
 
 def test_a_state_of_something_else_is_refused(folder, refusal):
-    state = loader(folder).state_dict()
-    for options in ({"seed": 2}, {"batch_size": 4}, {"world_size": 2}, {"augment": EVERYTHING}):
-        message = refusal(OptionError, loader(folder, **options).load_state_dict, state)
-        assert "other items or options" in message
-    other = loader(folder, workers=1)  # how it is computed does not matter
-    other.load_state_dict({**state, "batch": 2})
-    assert len(list(other)) == 2
+    changes = ({"seed": 2}, {"batch_size": 4}, {"world_size": 2}, {"augment": EVERYTHING})
+    loading.other_states_are_refused(partial(loader, folder), refusal, *changes)
 
 
 def test_ranks_share_an_epoch(folder):
-    whole = [batch.items.tolist() for batch in loader(folder)]
-    ranks = [[batch.items.tolist() for batch in loader(folder, rank=rank, world_size=2)] for rank in range(2)]
-    assert [batch for turn in zip(*ranks, strict=True) for batch in turn] == whole
+    loading.ranks_share_an_epoch(partial(loader, folder), 2)
 
 
 # ---- labels follow

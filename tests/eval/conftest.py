@@ -1,7 +1,7 @@
 import csv
 import json
 import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from peaframe.events import Event
 from peaframe.scores import Scores
 
 FOLDER = Path(__file__).parent.parent / "golden"
+clips = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "clips.py")))
 corpora = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "corpora.py")))
 
 
@@ -59,14 +60,16 @@ def psds_eval_numbers() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def detector() -> Iterator[peaframe.Detector]:
-    """The built-in model on one core: where others are busy, several wait for each other most of the time."""
-    import torch
+def detector(one_thread: None) -> peaframe.Detector:
+    """The built-in model."""
+    return peaframe.load(device="cpu")
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield peaframe.load(device="cpu")
-    torch.set_num_threads(threads)
+
+@pytest.fixture(scope="session")
+def pe_av(tokenizer_content: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a PE-AV of random weights; read it only."""
+    folder: Path = clips.tiny_pe_av(tmp_path_factory.mktemp("pe_av"), tokenizer_content)
+    return folder
 
 
 @pytest.fixture(scope="module")

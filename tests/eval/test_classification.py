@@ -17,17 +17,8 @@ from peaframe.eval.clip_run import run_clips
 from peaframe.eval.ranking import average_precision
 
 clips = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "clips.py")))
+pytestmark = pytest.mark.usefixtures("one_thread")
 lines = clips.lines
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_core():
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 # metrics
@@ -267,7 +258,7 @@ def test_the_built_in_model_tells_the_demos_sounds(tmp_path, pool):
     assert "| fold 2 | 1.000 |" in report
 
 
-def test_pe_av_is_asked_by_sound_by_pictures_and_by_both(tmp_path, tokenizer_content):
+def test_pe_av_is_asked_by_sound_by_pictures_and_by_both(tmp_path, pe_av):
     from peaframe.models.load import load_audio_video_model
 
     data = tmp_path / "vgg"
@@ -275,12 +266,11 @@ def test_pe_av_is_asked_by_sound_by_pictures_and_by_both(tmp_path, tokenizer_con
     lines(data / "vggsound.csv", *(f"clip{i},{i},{label},test" for i, label in enumerate(labels)))
     for i in range(3):
         clips.video(data / f"clip{i}_{i:06d}.mp4", 30 + 80 * i)
-    folder = clips.tiny_pe_av(tmp_path / "model", tokenizer_content)
-    ears = load_ears(str(folder), "cpu")
+    ears = load_ears(str(pe_av), "cpu")
     benchmark = CLIP_BENCHMARKS["vggsound"]
     document = run_clips(benchmark, data, ears, tmp_path / "out", allow_missing=True, resamples=0)
     assert document["of"] == "audio"
-    model = load_audio_video_model(folder)
+    model = load_audio_video_model(pe_av)
     words = [[t.replace("{}", label) for t in benchmark.templates] for label in sorted(labels)]
     for medium, kind in (("audio", "audio"), ("video", "visual"), ("av", "audio_visual")):
         vectors = []

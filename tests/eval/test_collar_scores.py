@@ -132,6 +132,7 @@ def test_splitting_a_perfect_detection_costs_it() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_day_with_twenty_thousand_events_is_counted_by_both() -> None:
     random = np.random.default_rng(3)
     onsets = np.sort(random.choice(860_000, 20_000, replace=False)) / 10

@@ -12,12 +12,12 @@ import pytest
 from peaframe import formats
 from peaframe.errors import FormatError, OptionError
 from peaframe.eval.given import score_events
-from peaframe.events import Event
 from peaframe.scores import Scores
 
 Refusal = Callable[..., str]
 documents = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "documents.py")))
 GOLDEN, TRUTH, DURATIONS, HEADER = documents.GOLDEN, documents.TRUTH, documents.DURATIONS, documents.HEADER
+at_least = documents.at_least
 values, per_label, close, written = documents.values, documents.per_label, documents.close, documents.written
 REFERENCE = HEADER + "a.wav\t1\t2\tdog\na.wav\t4\t5\tcat\nb.wav\t0\t3\tdog\n"
 
@@ -60,6 +60,7 @@ def test_detections_give_what_sed_eval_and_psds_eval_say(
         } == numbers["class_counts"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_fifty_operating_points_gives_what_psds_eval_says(
     golden_scores: Mapping[str, Scores], psds_eval_numbers: Mapping[str, Any], tmp_path: Path
 ) -> None:
@@ -84,16 +85,6 @@ def test_a_folder_of_fifty_operating_points_gives_what_psds_eval_says(
         "PSDS of 50 operating points, which is at most that of all thresholds",
     ]
     assert document["events"] == 196
-
-
-def at_least(scores: Scores, threshold: float) -> list[Event]:
-    """Events of psds_eval's golden run, where a score that is the threshold is enough."""
-    events = []
-    for label in scores.labels:
-        active = np.concatenate(([False], scores[label].astype(np.float64) >= threshold, [False]))
-        ends = np.flatnonzero(active[1:] != active[:-1]).tolist()
-        events += [Event(a / 25, b / 25, label) for a, b in zip(ends[::2], ends[1::2], strict=True)]
-    return events
 
 
 def scored(

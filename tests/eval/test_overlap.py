@@ -1,4 +1,6 @@
+import runpy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from peaframe.eval import (
 )
 from peaframe.events import Event
 from peaframe.scores import Scores
+
+at_least = runpy.run_path(str(Path(__file__).parent / "documents.py"))["at_least"]
 
 
 def test_agrees_with_sed_scores_eval_and_psds_eval(
@@ -63,16 +67,6 @@ def test_shares_are_taken_of_merged_events() -> None:
     assert intersection_counts(found, truth, gtc=0.51).hit.sum() == 0
     with pytest.raises(OptionError, match="gtc 0; expected a share"):
         intersection_counts(found, truth, gtc=0)
-
-
-def at_least(scores: Scores, threshold: float) -> list[Event]:
-    """Events of psds_eval's golden run, where a score that is the threshold is enough."""
-    events = []
-    for label in scores.labels:
-        active = np.concatenate(([False], scores[label].astype(np.float64) >= threshold, [False]))
-        ends = np.flatnonzero(active[1:] != active[:-1]).tolist()
-        events += [Event(a / 25, b / 25, label) for a, b in zip(ends[::2], ends[1::2], strict=True)]
-    return events
 
 
 @pytest.mark.parametrize(("settings", "name"), [(PSDS1, "psds_S1"), (PSDS2, "psds_S2")])

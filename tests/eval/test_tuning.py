@@ -167,7 +167,7 @@ def test_the_best_of_the_grid_wins_without_a_prior() -> None:
 
 def test_a_label_of_few_events_gets_what_is_best_for_all() -> None:
     labels = ("cat", "dog", "emu", "owl")
-    scores, truth = noisy(25, labels)
+    scores, truth = noisy(16, labels)
     kept = {"emu": 3}
     for name, events in truth.items():
         truth[name] = [e for e in events if kept.get(e.label, 99) > 0 and e.label != "owl"]

@@ -1,8 +1,5 @@
 import math
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,25 +155,9 @@ def test_nothing_of_the_size_of_the_batch_squared_is_kept():
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def several(request, tmp_path_factory):
+def several(request, as_ranks, tmp_path_factory):
     """What each of several real processes got; one of three has no clips at all."""
-    folder = tmp_path_factory.mktemp("ranks")
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(rank), str(request.param), str(folder)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(request.param)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0] * request.param, "\n".join(errors)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+    return as_ranks(SCRIPT, request.param, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.slow

@@ -1,7 +1,4 @@
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,25 +12,9 @@ batches = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def several(request, tmp_path_factory):
+def several(request, as_ranks, tmp_path_factory):
     """What each of several real processes got: (ranks, one dictionary by case for each)."""
-    folder = tmp_path_factory.mktemp("ranks")
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(rank), str(request.param), str(folder)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(request.param)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0] * request.param, "\n".join(errors)
-    return request.param, [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+    return request.param, as_ranks(SCRIPT, request.param, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +54,7 @@ def test_processes_together_are_one_with_all_of_the_data(several, alone, case):
     assert moved >= (3 if case == "distillation" else 4)
 
 
+@pytest.mark.slow
 def test_negatives_of_other_processes_move_the_loss(several, alone):
     ranks, results = several
     for rank, clips in enumerate(batches.CUTS[ranks]):
@@ -93,6 +75,7 @@ def test_negatives_of_other_processes_move_the_loss(several, alone):
     )
 
 
+@pytest.mark.slow
 def test_nothing_of_other_processes_is_kept(several):
     """Gradients of the own frames, and of the own texts with a scale and a bias each; no logits, no others' texts."""
     ranks, results = several

@@ -95,6 +95,7 @@ def peaframe(hub, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_named_model_is_fetched_once_and_found_offline_then(hub, peaframe, tmp_path):
     first = peaframe("models", "download", "someone/pe-tiny")
     assert first.returncode == 0, first.stderr
@@ -109,6 +110,7 @@ def test_a_named_model_is_fetched_once_and_found_offline_then(hub, peaframe, tmp
     assert len(hub.asked) == asked
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_refused(hub, peaframe):
     hub.damage = True
     ran = peaframe("models", "download", "someone/pe-tiny")

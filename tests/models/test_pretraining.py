@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -6,7 +8,13 @@ from peaframe.errors import CheckpointError, ModelError, OptionError
 from peaframe.models.audio_video import PEAudioVideoModel
 from peaframe.models.load import load_audio_video_model, load_model
 from peaframe.models.pe_frame import public_config
-from peaframe.models.pretraining import av_config, frame_model_from, new_model, read_text_tower
+from peaframe.models.pretraining import (
+    av_config,
+    frame_model_from,
+    new_model,
+    read_text_tower,
+    read_tiny_codec,
+)
 from peaframe.models.published import read_published, write_published
 
 
@@ -48,7 +56,7 @@ def test_first_weights_are_the_seeds_and_embeddings_have_lengths_of_about_one():
     differ = [not torch.equal(states[0][name], tensor) for name, tensor in states[2].items()]
     assert sum(differ) > 50
     ids = torch.randint(0, 500, (40, 6), generator=torch.Generator().manual_seed(0))
-    pictures = torch.nn.functional.normalize(torch.randn(40, 5, 24), dim=-1)
+    pictures = torch.nn.functional.normalize(torch.randn(40, 5, av_config("tiny").video.features), dim=-1)
     found = first.encode_av(torch.randn(40, 4000), frame_features=pictures, input_ids=ids)
     assert len(found) == 8
     for embeddings in found.values():
@@ -65,17 +73,36 @@ def test_making_a_model_leaves_the_random_numbers_alone():
 
 def test_the_codec_comes_of_another_model(golden_folder, refusal):
     theirs = load_model(golden_folder / "pe_a_frame_original")
-    assert theirs.config.audio.codec == av_config("tiny").audio.codec
-    model = new_model(av_config("tiny"), codec_from=theirs)
+    config = av_config("tiny")
+    config = replace(config, audio=replace(config.audio, codec=theirs.config.audio.codec))
+    model = new_model(config, codec_from=theirs)
     state = theirs.audio.codec.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.audio.codec.state_dict().items())
-    random = new_model(av_config("tiny")).audio.codec.state_dict()
+    random = new_model(config).audio.codec.state_dict()
     assert not torch.equal(random["mean.weight"], state["mean.weight"])
     with torch.device("meta"):
         large = PEAudioVideoModel(av_config("small"))
     assert "got a codec of CodecConfig(width=64" in refusal(
         ModelError, new_model, av_config("tiny"), 0, large
     )
+
+
+@torch.no_grad()
+def test_latents_of_the_tiny_codec_are_bands_of_what_is_heard(refusal):
+    model = new_model(av_config("tiny"))
+    random = model.audio.codec(torch.zeros(1, 1920))
+    read_tiny_codec(model)
+    at = torch.arange(48_000) / 48_000
+    low, high = 0.3 * torch.sin(200 * torch.pi * at), 0.3 * torch.sin(9000 * torch.pi * at)
+    both = low + high
+    told = model.audio.codec(torch.stack((low, high, both, 0 * at)))[:, 6:-6].mean(dim=1)
+    assert random.shape == (1, 1, 64)
+    assert told[0, :8].mean() > told[1, :8].mean() + 0.5
+    assert told[1, 44:56].mean() > told[0, 44:56].mean() + 0.5
+    assert told[3].mean() < told[:3].mean() - 0.5
+    with torch.device("meta"):
+        large = PEAudioVideoModel(av_config("small"))
+    assert "encoder.conv1.weight has shape (8, 1, 7)" in refusal(CheckpointError, read_tiny_codec, large)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import itertools
 import statistics
 import tempfile
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -181,13 +182,20 @@ def test_the_median_filter_is_the_median_of_the_mirrored_curve(curve: np.ndarray
     assert median_filter(curve[::-1].copy(), 2 * half + 1).tolist() == expected[::-1]
 
 
+@cache
+def _saved_scores() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scores.npz"
+        Scores(np.full((3, 2), 0.5), ("dog", "cat"), meta={"model": "mini"}).save(path)
+        return path.read_bytes()
+
+
 @settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_scores_file_is_refused_or_read_whole(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scores.npz"
-        Scores(np.full((3, 2), 0.5), ("dog", "cat"), meta={"model": "mini"}).save(path)
-        content = bytearray(path.read_bytes())
+        content = bytearray(_saved_scores())
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(content)
         try:

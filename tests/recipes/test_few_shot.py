@@ -109,6 +109,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_numbers(folders):
     assert again == whole
 
 
+@pytest.mark.slow
 def test_another_order_in_the_same_folder_is_refused(folders, refusal):
     few_shot.main(options(folders, "--clips", "1", "--seeds", "0", "--steps", "2"))
     message = refusal(OptionError, few_shot.main, options(folders, "--clips", "1", "--steps", "3"))

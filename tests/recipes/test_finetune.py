@@ -167,11 +167,11 @@ def test_a_long_recording_is_heard_in_windows_as_the_detector_does(
 ):
     shutil.copytree(golden_folder / "pe_a_frame_original", place / "pe")
     (place / "pe/tokenizer.json").write_text(json.dumps(tokenizer_content))
-    items = write((23.0, {"events": (beep(0.52, 1.0), beep(15.0, 22.0))}))
+    items = write((13.0, {"events": (beep(0.52, 1.0), beep(7.0, 12.0))}))
     found, model = marks(place, f"model={place / 'pe'}")
-    states = -np.ones(575, np.int8)
+    states = -np.ones(325, np.int8)
     states[13:25] = 1
-    states[375:550] = 1
+    states[175:300] = 1
     (rows,) = heard(model, items)
     same_vectors(found, tune_query_vectors(model, rows, {"beep": states}), atol=5e-3)
 

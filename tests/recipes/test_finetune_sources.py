@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from peaframe.data import manifest
 from peaframe.data.shards import write_shards
@@ -15,15 +14,8 @@ from peaframe.recipes.finetune_material import read_material, sounds_of
 from peaframe.train.settings import DataSettings, ScenesSettings
 
 runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent.parent / "train" / "finetuning.py")))
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = {"schedule": {"steps": 5}, "evaluate_every": 5, "save_every": 5}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

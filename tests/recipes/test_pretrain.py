@@ -28,16 +28,9 @@ from peaframe.train.pretrain_model import PretrainModel
 TESTS = Path(__file__).parents[1]
 clips = SimpleNamespace(**runpy.run_path(str(TESTS / "data" / "clip_files.py")))
 tuning = SimpleNamespace(**runpy.run_path(str(TESTS / "train" / "finetuning.py")))
-NAMES = ("pretrain_stage1", "pretrain_stage2", "pretrain_tiny", "pretrain_tiny_stage2")
+pytestmark = pytest.mark.usefixtures("one_thread")
+NAMES = ("pretrain_stage1", "pretrain_stage2", "pretrain_stamps", "pretrain_tiny", "pretrain_tiny_stage2")
 RATE = 48_000
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def header(name):
@@ -128,37 +121,37 @@ def test_stamps_are_things_with_words(stamps):
 def test_stamps_become_films_and_tables(stamps, tmp_path, bank_folder, capsys):
     out = tmp_path / "out"
     prepare_stamps.main(
-        [str(stamps), str(out), "--soundbank", str(bank_folder), "--variants", "2", "--held-out", "0.5"]
+        [str(stamps), str(out), "--soundbank", str(bank_folder), "--variants", "2", "--parts", "3"]
     )
-    assert capsys.readouterr().out.count("clips\n") == 2
-    tables = {split: list(stream(out / f"{split}.jsonl")) for split in ("train", "valid")}
-    things = {
-        split: {row.metadata["thing"] for row in rows if row.source != "sound bank"}
-        for split, rows in tables.items()
-    }
-    assert not things["train"] & things["valid"]
-    assert things["train"] | things["valid"] == {"a crow", "a dog", "the bell"}
-    rows = [row for split in tables.values() for row in split]
-    assert len(rows) == 3 * 2 + 1 + 7
+    assert capsys.readouterr().out.count("clips\n") == 4
+    things = [list(stream(out / f"things_{part}.jsonl")) for part in range(2)]
+    sounds = {split: list(stream(out / f"sounds_{split}.jsonl")) for split in ("train", "valid")}
+    for part, rows in enumerate(things):
+        assert {prepare_stamps.part_of(row.metadata["thing"], 3) for row in rows} <= {part}
+    assert prepare_stamps.prepare(stamps, tmp_path / "all", None, 1, 1) == {"things_0": 4}
+    rows = [row for part in things for row in part]
+    assert {row.metadata["thing"] for row in rows} == {"a crow", "a dog", "the bell"}
+    assert len(rows) == 3 * 2 + 1
     films = {Path(row.path).stem: row for row in rows if row.source == "stamps"}
     assert sorted(films)[:2] == ["animals_birds_crow_0", "animals_birds_crow_1"]
-    crow, bell = films["animals_birds_crow_0"], films["town_bell_0"]
-    assert crow.captions["audio"] == ("a crow", "the sound of a crow")
-    assert set(bell.captions) == {"visual"}
+    crow, dog, bell = (films[f"{name}_0"] for name in ("animals_birds_crow", "animals_dog", "town_bell"))
+    assert crow.captions["audio"] == ("a crow, birds, animals", "the sound of a crow, birds, animals")
+    assert bell.captions == {"visual": ("the bell, town", "a picture of the bell, town")}
     (spoken,) = (row for row in rows if row.source == "stamps spoken")
     assert (spoken.transcript, Path(spoken.path).name) == ("a dog", "dog_desc.ogg")
-    banked = [row for row in rows if row.source == "sound bank"]
-    assert sum(row in tables["valid"] for row in banked) == 2
-    assert banked[0].captions["audio"] == ("beep", "a beep", "beep nearby")
+    assert (len(sounds["train"]), len(sounds["valid"])) == (5, 2)
+    assert sounds["train"][0].captions["audio"] == ("beep", "a beep", "beep nearby")
 
-    assert audio.read(crow.path).shape == (3 * RATE,)
-    assert audio.read(films["animals_dog_1"].path).shape == (RATE // 2,)
+    long, short = audio.read(crow.path), audio.read(dog.path)
+    assert long.shape == short.shape == (3 * RATE,)
+    assert np.count_nonzero(np.abs(short) > 0.01) < 0.2 * RATE < RATE < np.count_nonzero(np.abs(long) > 0.01)
+    assert not np.array_equal(short, audio.read(films["animals_dog_1"].path))
     pictures = np.concatenate(list(video.blocks(crow.path)))
-    assert len(pictures) == 24
+    assert len(pictures) == len(np.concatenate(list(video.blocks(bell.path)))) == 24
     moved = np.abs(pictures[0].astype(float) - pictures[-1]).mean()
     assert moved > np.abs(pictures[0].astype(float) - pictures[1]).mean() > 0
     before = Path(crow.path).read_bytes()
-    prepare_stamps.prepare(stamps, out, bank_folder, 2, 0.5)
+    prepare_stamps.prepare(stamps, out, bank_folder, 2, 3)
     assert np.array_equal(np.concatenate(list(video.blocks(crow.path))), pictures)
     assert len(Path(crow.path).read_bytes()) == len(before)
 
@@ -169,18 +162,18 @@ def test_the_camera_sees_the_picture_on_its_ground():
     seen = prepare_stamps.view(red, 0.5, 1)
     assert seen.shape == (96, 96, 3)
     assert seen[48, 48].tolist() == [255, 0, 0]
-    assert seen[2, 48].tolist() == [230, 230, 230]
+    grounds = {tuple(prepare_stamps.view(red, 0.5, draw)[2, 48]) for draw in range(20)}
+    assert grounds == {(grey, grey, grey) for grey in (255, 230, 205, 180)}
     red[:, :, 3] = 0
-    assert set(prepare_stamps.view(red, 0.1, 0).ravel()) == {255}
+    assert len(set(prepare_stamps.view(red, 0.1, 0).ravel())) == 1
 
 
-def test_names_alone_decide_what_is_held_out():
+def test_names_alone_decide_in_which_part_a_thing_is():
     names = [f"thing {i}" for i in range(2000)]
-    some = {name for name in names if prepare_stamps.held_out(name, 0.2)}
-    assert 0.15 < len(some) / len(names) < 0.25
-    assert some < {name for name in names if prepare_stamps.held_out(name, 0.4)}
-    assert all(prepare_stamps.held_out(name.upper(), 0.2) for name in some)
-    assert not any(prepare_stamps.held_out(name, 0) for name in names)
+    parts = [prepare_stamps.part_of(name, 5) for name in names]
+    assert np.bincount(parts, minlength=5).min() > 340
+    assert max(parts) == 4
+    assert parts == [prepare_stamps.part_of(name.upper(), 5) for name in names]
 
 
 def test_no_stamps_and_odd_numbers_are_refused(tmp_path, stamps, refusal):
@@ -267,15 +260,17 @@ def test_retrieval_against_counting_by_hand():
 def test_from_a_table_to_a_detector(stamps, tmp_path, monkeypatch, bank_folder, capsys):
     """The commands of the tiny configuration's header, with fewer steps."""
     monkeypatch.chdir(tmp_path)
-    prepare_stamps.main([str(stamps), "data", "--soundbank", str(bank_folder), "--variants", "2"])
+    prepare_stamps.main(
+        [str(stamps), "data", "--soundbank", str(bank_folder), "--variants", "2", "--parts", "3"]
+    )
     lines = [line.removeprefix("Command:").strip() for line in header("pretrain_tiny")]
     commands = [shlex.split(line) for line in lines if line.startswith(("peaframe ", "python "))]
     first, train_shards, valid_shards, training, tuning_command, detecting = commands[:6]
     assert recipe.main([*first[3:], "model.codec=null"]) == 0
-    for words, split in ((train_shards, "train"), (valid_shards, "valid")):
-        words[words.index(f"{split}.csv")] = f"data/{split}.jsonl"
+    for words, split, made in ((train_shards, "train", 0), (valid_shards, "valid", 1)):
+        words[words.index(f"{split}.csv")] = f"data/things_{made}.jsonl"
         assert command(words[1:]) == 0
-    assert ClipReader("shards/train").made["video"]["channels"] == 24
+    assert ClipReader("shards/train").made["video"]["channels"] == 128
     few = ("schedule.steps=4", "schedule.warm_up=1", "evaluate_every=2", "data.batch_size=4", "device=cpu")
     assert recipe.main([*training[3:], *few]) == 0
     log = [json.loads(line) for line in Path("runs/pretrain_tiny/log.jsonl").read_text().splitlines()]

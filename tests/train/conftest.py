@@ -1,5 +1,8 @@
 import copy
 import itertools
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,10 +11,12 @@ import torch
 from peaframe.data.mix import MixConfig, Mixer
 from peaframe.data.prompts import Prompts
 from peaframe.data.soundbank import Bank, read_manifest
+from peaframe.recipes import finetune
 from peaframe.train.phrases import phrase_table
 from peaframe.train.scenes import SceneDataset
 from peaframe.train.teacher import Teacher
 
+runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "finetuning.py")))
 CLASSES = ("Beep", "Siren")
 
 
@@ -52,3 +57,23 @@ def make_dataset(bank_folder, prompts):
         return SceneDataset(Mixer(bank, MixConfig(), seed), prompts.labels, overlap)
 
     return make
+
+
+@pytest.fixture
+def start(tmp_path, tiny_model, tokenizer_content):
+    """What fine-tuning begins with: a model, a manifest and a cache."""
+    return runs.make_start(tmp_path, tiny_model, tokenizer_content)
+
+
+@pytest.fixture
+def train(start, tmp_path, monkeypatch):
+    """Fine-tune into a folder, by its name; `stop` steps only, if given."""
+
+    def train(out, stop=None, **changes):
+        config = runs.write_config(tmp_path / f"{out}.yaml", runs.values(*start, **changes))
+        with monkeypatch.context() as patch:
+            if stop is not None:
+                patch.setattr(finetune, "stop_signals", runs.stopping(stop))
+            return finetune.finetune(finetune.read_settings(config), tmp_path / out)
+
+    return train

@@ -30,6 +30,8 @@ OPTIONS = PretrainOptions(STAGE_2, best_rq=BEST_RQ, best_rq_weight=0.7)
 AUDIO_FRAMES = (9, 0, 4, 7, 1, 9)
 VIDEO_FRAMES = (3, 5, 0, 2, 5, 1)
 WORDS = {"audio": (5, 0, 3, 0, 4, 3), "visual": (2, 6, 0, 1, 3, 4), "audio_visual": (3, 3, 0, 5, 0, 2)}
+TINY = av_config("tiny")
+LATENT, SEEN = TINY.audio.codec.latent, TINY.video.features  # channels
 CUTS = (slice(0, 4), slice(4, 6))
 
 
@@ -46,9 +48,9 @@ def make_batch(dtype=torch.float64):
 
     captions = {kind: tokens(counts) for kind, counts in WORDS.items()}
     captions["audio"].ids[5, :3] = captions["audio"].ids[2, :3]
-    video = torch.randn(6, 5, 24, generator=random, dtype=dtype)
+    video = torch.randn(6, 5, SEEN, generator=random, dtype=dtype)
     return PretrainBatch(
-        torch.randn(6, 9, 16, generator=random, dtype=dtype),
+        torch.randn(6, 9, LATENT, generator=random, dtype=dtype),
         torch.tensor(AUDIO_FRAMES),
         video / video.norm(dim=-1, keepdim=True),
         torch.tensor(VIDEO_FRAMES),

@@ -4,8 +4,6 @@ python test_finetune_loss.py RANK RANKS FOLDER
 """
 
 import math
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -259,23 +257,8 @@ def test_texts_of_several_batches():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_processes_together_are_one_with_all_of_the_data(ranks, tmp_path):
-    started = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(ranks), str(tmp_path)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(ranks)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0] * ranks, "\n".join(errors)
-    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(ranks)]
+def test_processes_together_are_one_with_all_of_the_data(as_ranks, ranks, tmp_path):
+    results = as_ranks(__file__, ranks, tmp_path)
     together = {name: sum(result[name] for result in results) for name in ("loss", *LEAVES)}
     together["terms"] = {n: sum(result["terms"][n] for result in results) for n in results[0]["terms"]}
     assert_equal(together, solve(ALL, WHOLE))

@@ -32,11 +32,9 @@ class InterruptedRunError(Exception):
 
 
 @pytest.fixture
-def make_trainer(tiny_model, teacher, table, make_dataset, tokenizer_content, tmp_path):
+def make_trainer(one_thread, tiny_model, teacher, table, make_dataset, tokenizer_content, tmp_path):
     """A trainer of the same untrained model each time, with one thread so that sums come out alike."""
     start = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
 
     def make(config=FAST, folder="run", **settings):
         tiny_model.load_state_dict(start)
@@ -44,8 +42,7 @@ def make_trainer(tiny_model, teacher, table, make_dataset, tokenizer_content, tm
         dataset = make_dataset(config.seed)
         return Trainer(tiny_model, teacher, table, dataset, whole, tokenizer_content, tmp_path / folder)
 
-    yield make
-    torch.set_num_threads(threads)
+    return make
 
 
 def stop_at(step):

@@ -137,9 +137,12 @@ def test_logits_are_what_the_loss_keeps(pe_model):
 def deeper(layers):
     """A PE-A-Frame of which only the audio tower and the scale learn, without values."""
     config = public_config("small")
+    codec = dataclasses.replace(config.audio.codec, width=8, hidden=128)
     tower = dataclasses.replace(config.audio.tower, width=64, layers=layers, heads=2, mlp_width=96)
     text = dataclasses.replace(config.text, vocabulary=50, width=32, layers=1, heads=2, mlp_width=16)
-    config = dataclasses.replace(config, audio=dataclasses.replace(config.audio, tower=tower), text=text)
+    config = dataclasses.replace(
+        config, audio=dataclasses.replace(config.audio, codec=codec, tower=tower), text=text
+    )
     with shapes_only():
         model = PEFrameModel(config)
     freeze(model, ["codec", "text", "heads"])

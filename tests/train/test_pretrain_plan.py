@@ -21,8 +21,11 @@ from peaframe.train.pretrain_plan import Clips, Machine, plan_pretraining
 from peaframe.train.pretrain_settings import PretrainOptim
 from peaframe.train.pretrain_step import pretrain_step
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZES = Clips(frames=30, pictures=8, tokens=7)
 COUNT = 10
+TINY = av_config("tiny")
 BEST_RQ = BestRqOptions(codes=64, code_dim=4, probability=0.2, length=3)
 CASES = {
     "no best_rq": PretrainOptions(best_rq=None),
@@ -33,21 +36,13 @@ CASES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make_batch():
     random = torch.Generator().manual_seed(0)
     words = torch.ones(COUNT, SIZES.tokens, dtype=torch.int64)
     return PretrainBatch(
-        torch.randn(COUNT, SIZES.frames, 16, generator=random),
+        torch.randn(COUNT, SIZES.frames, TINY.audio.codec.latent, generator=random),
         torch.full((COUNT,), SIZES.frames),
-        torch.randn(COUNT, SIZES.pictures, 24, generator=random),
+        torch.randn(COUNT, SIZES.pictures, TINY.video.features, generator=random),
         torch.full((COUNT,), SIZES.pictures),
         {kind: Tokens(torch.randint(5, 500, words.shape, generator=random), words) for kind in CAPTIONS},
     )

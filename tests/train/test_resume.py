@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from peaframe.errors import CheckpointError, ConfigError, FormatError, OptionError
 from peaframe.models import load_model
-from peaframe.recipes import finetune as recipe
 from peaframe.train.resume import clear_up, cut_log, read_facts, whole_folder
 
 runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "finetuning.py")))
+pytestmark = pytest.mark.usefixtures("one_thread")
 EVERYTHING = {
     "precision": "bfloat16",
     "accumulate": 2,
@@ -34,33 +34,6 @@ CASES = {
     "text": {"learn": ["text", "audio", "heads"], "data": {"augment": AUGMENT}, "accumulate": 2},
     "sound": {"data": {"sound": True}, "schedule": {"steps": 6}},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def start(tmp_path, tiny_model, tokenizer_content):
-    return runs.make_start(tmp_path, tiny_model, tokenizer_content)
-
-
-@pytest.fixture
-def train(start, tmp_path, monkeypatch):
-    """Train into a folder, by its name; `stop` steps only, if given."""
-
-    def train(out, stop=None, **changes):
-        config = runs.write_config(tmp_path / f"{out}.yaml", runs.values(*start, **changes))
-        with monkeypatch.context() as patch:
-            if stop is not None:
-                patch.setattr(recipe, "stop_signals", runs.stopping(stop))
-            return recipe.finetune(recipe.read_settings(config), tmp_path / out)
-
-    return train
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from peaframe import errors
-from peaframe.annotate.work import Machine, Orders, Unit, Worker
 from peaframe.errors import ModelError, PeaframeError
 from peaframe.version import __version__
+from peaframe.workers.engine import Machine
 
 HELLO, FACTS, BEGUN, DONE, FAILED, ERROR, BUG = "hello", "facts", "begun", "done", "failed", "error", "bug"
 Answer = tuple[str, Any]
@@ -21,7 +21,7 @@ Answer = tuple[str, Any]
 class Actor:
     """A worker that is asked one thing after the other, and raises nothing: `error` and `bug` are answers, too."""
 
-    def __init__(self, machine: Machine, folder: str) -> None:
+    def __init__(self, machine: Machine[Any, Any, Any, Any], folder: str) -> None:
         """Load nothing yet; relative paths mean what they mean in `folder`, where there is one."""
         with contextlib.suppress(OSError):
             os.chdir(folder)
@@ -35,22 +35,22 @@ class Actor:
         """Load the model: `facts` with the host's name and `Facts`."""
 
         def load() -> Answer:
-            self._worker = Worker(self._machine)
+            self._worker = self._machine.worker()
             return FACTS, (socket.gethostname(), self._worker.facts())
 
-        return _answered(load)
+        return answered(load)
 
-    def begin(self, orders: Orders) -> Answer:
-        """Learn what to listen for: `begun`."""
+    def begin(self, orders: Any) -> Answer:
+        """Learn what is wanted: `begun`."""
 
         def begin() -> Answer:
             self._worker.begin(orders)
             return BEGUN, None
 
-        return _answered(begin)
+        return answered(begin)
 
-    def do(self, unit: Unit) -> Answer:
-        """Hear a unit: `done` with its result, or `failed` with a reason that may lie in this worker alone."""
+    def do(self, unit: Any) -> Answer:
+        """Do a unit: `done` with its result, or `failed` with a reason that may lie in this worker alone."""
 
         def do() -> Answer:
             try:
@@ -60,10 +60,31 @@ class Actor:
                 RuntimeError,
                 ValueError,
                 OSError,
-            ) as error:  # a strange recording, no memory left
+            ) as error:  # of a strange file, or no memory left
                 return FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"
 
-        return _answered(do)
+        return answered(do)
+
+
+class Shared:
+    """An object in a process of its own, made when it is first called."""
+
+    def __init__(self, make: Callable[[], Any], folder: str) -> None:
+        """Make nothing yet; relative paths mean what they mean in `folder`."""
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+        self._make: Callable[[], Any] | None = make
+        self._thing: Any = None
+
+    def call(self, method: str, given: tuple[Any, ...]) -> Answer:
+        """What a method gives: `done`, or `error` or `bug` for what it raises."""
+
+        def call() -> Answer:
+            if self._make is not None:
+                self._thing, self._make = self._make(), None
+            return DONE, getattr(self._thing, method)(*given)
+
+        return answered(call)
 
 
 def raised(name: str, message: str) -> PeaframeError:
@@ -74,7 +95,8 @@ def raised(name: str, message: str) -> PeaframeError:
     return error
 
 
-def _answered(act: Callable[[], Answer]) -> Answer:
+def answered(act: Callable[[], Answer]) -> Answer:
+    """What something answers; `error` or `bug` for what it raises."""
     try:
         return act()
     except PeaframeError as error:

@@ -1,6 +1,6 @@
 """Workers that are actors of a Ray cluster, or of a Ray of this machine's own.
 
-Each actor has one model, loaded once, and one processor, or one GPU and one processor. It needs the recordings under
+Each actor has one model, loaded once, and one processor, or one GPU and one processor. It needs the files under
 the paths or URLs they have here, the model, and the same peaframe; what it found comes back to this process, the only
 one that writes. Every actor holds two units at most, so neither this process nor the object store grows with the run.
 
@@ -15,30 +15,26 @@ import copy
 import logging
 import math
 import os
-import socket
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic
 
-from peaframe.annotate.answers import BEGUN, BUG, DONE, ERROR, FACTS, FAILED, HELLO, Actor, raised
-from peaframe.annotate.engine import Attempt
-from peaframe.annotate.local import processors
-from peaframe.annotate.work import Facts, Machine, Orders, Unit, UnitResult
-from peaframe.errors import MissingExtraError, ModelError, OptionError
+from peaframe.errors import ModelError, OptionError
 from peaframe.version import __version__
+from peaframe.workers.answers import BEGUN, BUG, DONE, ERROR, FACTS, FAILED, HELLO, Actor, Shared, raised
+from peaframe.workers.cluster import StandIn, knock, line, ray_package
+from peaframe.workers.engine import Attempt, FactsT, Machine, OrdersT, ResultT, T, UnitT, lost
+from peaframe.workers.local import processors
 
-_AHEAD = 2  # units an actor holds: the one it hears and the next
+_AHEAD = 2  # units an actor holds: the one it does and the next
 _DEATHS = 3  # actors in a row that may die before they are ready
 _LOOK_SECONDS = 5.0  # how often the cluster is looked at for new nodes
 _PATIENCE_SECONDS = 300.0  # for the cluster to find room for an actor; nodes in clouds take minutes to come
-_ANSWER_SECONDS = 60.0  # for a cluster to answer at all
 _STORE_BYTES = 256 << 20  # of this machine's own Ray; results that find no room are written to disk by it
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-_KNOCK = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); ray.shutdown()"
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class _Task:
     """Something an actor was asked: its answer to be, and the unit if it is one."""
 
     ref: Any
-    attempt: Attempt | None = None
+    attempt: Attempt[Any, Any] | None = None
 
 
 @dataclass
@@ -59,10 +55,15 @@ class _Hand:
     holds: deque[_Task] = field(default_factory=deque)
 
 
-class RayEngine:
+class RayEngine(Generic[FactsT, OrdersT, UnitT, ResultT]):
     """Actors of a Ray cluster; see `Engine`."""
 
-    def __init__(self, machine: Machine, jobs: int | None = None, address: str | None = None) -> None:
+    def __init__(
+        self,
+        machine: Machine[FactsT, OrdersT, UnitT, ResultT],
+        jobs: int | None = None,
+        address: str | None = None,
+    ) -> None:
         """Prepare; Ray is started, or connected to, when the workers are first asked for.
 
         Args:
@@ -81,8 +82,11 @@ class RayEngine:
         self._ray: Any = None
         self._ours = False
         self._hands: list[_Hand] = []
-        self._facts: Facts | None = None
-        self._orders: Orders | None = None
+        self._facts: Any = None
+        self._told = False
+        self._begun = False
+        self._orders: OrdersT | None = None
+        self._shared: list[Any] = []
         self._deaths = 0
         self._looked = 0.0
         self._print: Callable[..., None] | None = None
@@ -93,22 +97,32 @@ class RayEngine:
         self.facts()
         return self._count
 
-    def facts(self) -> Facts:
+    def facts(self) -> FactsT:
         """See `Engine`; connects, and starts the first worker."""
-        if self._facts is not None:
-            return self._facts
-        self._connect()
-        self._start()
-        while (facts := self._said()) is None:
-            for _ in self._step(deque()):
-                pass
-        self._count = self._asked or max(1, self._room())
+        if self._facts is None:
+            self._connect()
+            self._start()
+            while not self._told:
+                for _ in self._step(deque()):
+                    pass
+            self._count = self._asked or max(1, self._room())
+        facts: FactsT = self._facts
         return facts
 
-    def begin(self, orders: Orders) -> None:
+    def share(self, make: Callable[[], T]) -> Callable[[], T]:
+        """See `Engine`; the object is in a process of its own on this machine."""
+        self.facts()
+        here = self._ray.get_runtime_context().get_node_id()
+        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
+        kind = self._ray.remote(max_restarts=0, num_cpus=0, scheduling_strategy=strategy)(Shared)
+        actor = kind.remote(make, os.getcwd())
+        self._shared.append(actor)
+        return StandIn(actor)
+
+    def begin(self, orders: OrdersT) -> None:
         """See `Engine`; starts all other workers."""
         self.facts()
-        self._orders = orders
+        self._orders, self._begun = orders, True
         for hand in self._hands:
             hand.ready = False
             hand.holds.append(_Task(hand.actor.begin.remote(orders)))
@@ -117,9 +131,9 @@ class RayEngine:
                 pass
         self._grow()
 
-    def do(self, units: Iterable[Unit]) -> Iterator[UnitResult]:
+    def do(self, units: Iterable[UnitT | None]) -> Iterator[ResultT]:
         """See `Engine`."""
-        waiting: deque[Attempt] = deque()
+        waiting: deque[Attempt[UnitT, ResultT]] = deque()
         left = iter(units)
         while True:
             self._grow()
@@ -134,17 +148,17 @@ class RayEngine:
     def close(self) -> None:
         """See `Engine`; what was started by us is shut down."""
         for hand in self._hands:
-            self._kill(hand)
+            self._kill(hand.actor)
+        for actor in self._shared:
+            self._kill(actor)
         self._hands.clear()
+        self._shared.clear()
         if self._ours:
             self._ours = False
             self._ray.shutdown()
         if self._print is not None:
             self._ray._private.worker.print_to_stdstream = self._print
             self._print = None
-
-    def _said(self) -> Facts | None:
-        return self._facts
 
     # -- the cluster
 
@@ -154,7 +168,7 @@ class RayEngine:
         before = {name: os.environ.get(name) for name in _QUIET}
         os.environ.update(_QUIET)  # only while Ray starts; its own processes inherit it
         try:
-            ray = _ray()
+            ray = ray_package()
             if not ray.is_initialized():
                 self._init(ray)
                 self._ours = True
@@ -169,12 +183,12 @@ class RayEngine:
         self._hush()
         device = self._machine.device
         if device == "auto":
-            self._machine = replace(self._machine, device="cuda" if self._total("GPU") >= 1 else "cpu")
+            self._machine = self._machine.on("cuda" if self._total("GPU") >= 1 else "cpu")
 
     def _init(self, ray: Any) -> None:
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address is not None:
-            _knock(self._address)
+            knock(self._address)
             where: dict[str, Any] = {"address": self._address}
         else:
             count = max(processors(), self._asked or 1)
@@ -184,7 +198,7 @@ class RayEngine:
             ray.init(**where, **quiet)
         except Exception as error:
             name = f"--ray-address {self._address}" if self._address else "--engine ray"
-            raise OptionError(f"{name}: Ray did not start ({_line(error)}); look at its logs") from error
+            raise OptionError(f"{name}: Ray did not start ({line(error)}); look at its logs") from error
 
     def _hush(self) -> None:
         """Keep Ray from printing deaths, which are our business, among the results on standard output."""
@@ -233,17 +247,17 @@ class RayEngine:
         actor = kind.remote(self._machine, os.getcwd())
         hand = _Hand(actor)
         hand.holds += [_Task(actor.hello.remote()), _Task(actor.load.remote())]
-        if self._orders is not None:
+        if self._begun:
             hand.holds.append(_Task(actor.begin.remote(self._orders)))
         self._hands.append(hand)
 
-    def _kill(self, hand: _Hand) -> None:
+    def _kill(self, actor: Any) -> None:
         with contextlib.suppress(Exception):  # it may be dead, and Ray with it
-            self._ray.kill(hand.actor, no_restart=True)
+            self._ray.kill(actor, no_restart=True)
 
     # -- the work
 
-    def _give(self, waiting: deque[Attempt], left: Iterator[Unit]) -> None:
+    def _give(self, waiting: deque[Attempt[UnitT, ResultT]], left: Iterator[UnitT | None]) -> None:
         """Give units to all that are ready, one each before anyone gets a second."""
         for count in range(1, _AHEAD + 1):
             for hand in self._hands:
@@ -258,7 +272,7 @@ class RayEngine:
                     attempt = Attempt(unit)
                 hand.holds.append(_Task(hand.actor.do.remote(attempt.unit), attempt))
 
-    def _step(self, waiting: deque[Attempt]) -> Iterator[UnitResult]:
+    def _step(self, waiting: deque[Attempt[UnitT, ResultT]]) -> Iterator[ResultT]:
         """Wait until some actors have answered, and take what they say; or for a while, if none does."""
         first = {hand.holds[0].ref: hand for hand in self._hands if hand.holds}
         patience = time.monotonic() + _PATIENCE_SECONDS
@@ -275,7 +289,7 @@ class RayEngine:
             if result is not None:
                 yield result
 
-    def _take(self, hand: _Hand, waiting: deque[Attempt]) -> UnitResult | None:
+    def _take(self, hand: _Hand, waiting: deque[Attempt[UnitT, ResultT]]) -> ResultT | None:
         task = hand.holds[0]
         errors = self._ray.exceptions
         try:
@@ -299,24 +313,26 @@ class RayEngine:
             return None
         self._deaths = 0
         if kind == FAILED and task.attempt is not None:
-            return _lost(task.attempt, value, waiting)
+            return lost(task.attempt, value, waiting)
         if kind == DONE:
-            result: UnitResult = value
+            result: ResultT = value
             return result
         if kind == FACTS:
             self._check_facts(*value)
         hand.ready = kind == BEGUN
         return None
 
-    def _replace(self, hand: _Hand, error: Exception, waiting: deque[Attempt]) -> UnitResult | None:
+    def _replace(
+        self, hand: _Hand, error: Exception, waiting: deque[Attempt[UnitT, ResultT]]
+    ) -> ResultT | None:
         """Put a new actor in the place of one that died over the first thing it held."""
-        self._kill(hand)
+        self._kill(hand.actor)
         self._hands.remove(hand)
         if not hand.ready:
             self._deaths += 1
             if self._deaths >= max(_DEATHS, self._count):  # all of a node may be lost at once
                 raise ModelError(
-                    f"{self._deaths} workers died before they heard anything ({_line(error)}); see that all nodes have "
+                    f"{self._deaths} workers died before they did anything ({line(error)}); see that all nodes have "
                     f"peaframe {__version__}, {self._machine.model} and memory for it"
                 ) from error
         self._start()
@@ -326,7 +342,7 @@ class RayEngine:
             return None
         memory = "OutOfMemory" in type(error).__name__
         reason = "out of memory" if memory else "killed, or lost with its node"
-        return _lost(first, reason, waiting)
+        return lost(first, reason, waiting)
 
     def _check_version(self, host: str, version: str) -> None:
         if version != __version__:
@@ -334,11 +350,11 @@ class RayEngine:
                 f"{host}: has peaframe {version}, this machine {__version__}; install the same on all nodes"
             )
 
-    def _check_facts(self, host: str, facts: Facts) -> None:
+    def _check_facts(self, host: str, facts: Any) -> None:
         """All must give the same numbers."""
         if self._facts is None:
-            self._facts = facts
-        for name in (each.name for each in fields(Facts) if each.name not in ("devices", "memory")):
+            self._facts, self._told = facts, True
+        for name in (each.name for each in fields(facts) if each.name not in ("devices", "memory")):
             got, expected = getattr(facts, name), getattr(self._facts, name)
             if got != expected:
                 raise ModelError(
@@ -355,45 +371,3 @@ class RayEngine:
             f"Ray found no room for a worker in {_PATIENCE_SECONDS:.0f} s: it needs {text(self._needs())}; there are "
             f"{text(total)}, free of them {text(free)}; add nodes, or give another --device"
         )
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray", "--engine ray") from error
-    return ray
-
-
-def _knock(address: str) -> None:
-    """See that a cluster answers; Ray itself would wait for minutes, print, and end this process."""
-    reason = None
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    try:
-        if host and port.isdigit():
-            socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
-        command = [sys.executable, "-c", _KNOCK, address]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS)
-        if done.returncode:
-            reason = (done.stderr.split("\n\n")[-1].strip().splitlines() or ["no reason given"])[-1]
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except subprocess.TimeoutExpired:
-        reason = f"no answer in {_ANSWER_SECONDS:.0f} s"
-    if reason is not None:
-        raise OptionError(
-            f"--ray-address {address}: no Ray cluster can be used there ({reason}); start one with `ray start --head`, "
-            "or leave the option out for a Ray of this machine's own"
-        )
-
-
-def _lost(attempt: Attempt, reason: str, waiting: deque[Attempt]) -> UnitResult | None:
-    again, result = attempt.lost(reason)
-    waiting.extendleft(reversed(again))
-    return result
-
-
-def _line(error: Exception) -> str:
-    """An error of Ray's in one line."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."

@@ -14,35 +14,35 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import Any, Generic
 
-from peaframe import errors
-from peaframe.annotate.engine import Attempt
-from peaframe.annotate.work import Facts, Machine, Orders, Unit, UnitResult, Worker
 from peaframe.errors import ModelError, PeaframeError
+from peaframe.workers.answers import raised
+from peaframe.workers.engine import Attempt, FactsT, Machine, OrdersT, ResultT, T, UnitT, Worker, lost
 
-_AHEAD = 2  # units a worker holds: the one it hears and the next
+_AHEAD = 2  # units a worker holds: the one it does and the next
 _DEATHS = 3  # workers in a row that may die before they say anything
 
 
 @dataclass
 class _Hand:
-    """One worker, as seen from here."""
+    """One worker, as seen from here; one that is ready can take units."""
 
     process: SpawnProcess
     pipe: Connection
-    holds: deque[Attempt] = field(default_factory=deque)
+    ready: bool = False
+    holds: deque[Attempt[Any, Any]] = field(default_factory=deque)
 
 
-class LocalEngine:
+class LocalEngine(Generic[FactsT, OrdersT, UnitT, ResultT]):
     """Processes of this machine; see `Engine`."""
 
-    def __init__(self, machine: Machine, jobs: int | None = None) -> None:
+    def __init__(self, machine: Machine[FactsT, OrdersT, UnitT, ResultT], jobs: int | None = None) -> None:
         """Prepare.
 
         Args:
@@ -53,8 +53,9 @@ class LocalEngine:
         self._jobs = jobs
         self._context = multiprocessing.get_context("spawn")
         self._hands: list[_Hand] = []
-        self._facts: Facts | None = None
-        self._orders: Orders | None = None
+        self._facts: Any = None
+        self._begun = False
+        self._orders: OrdersT | None = None
         self._started = 0
 
     @property
@@ -62,58 +63,68 @@ class LocalEngine:
         """How many workers there are, or will be."""
         if self._jobs is not None:
             return self._jobs
-        facts = self.facts()
+        facts: Any = self.facts()
         if facts.device != "cpu":
-            return facts.devices
+            return int(facts.devices)
         room = _available() // facts.memory if facts.memory else processors()
         return max(1, min(processors(), room))
 
-    def facts(self) -> Facts:
+    def facts(self) -> FactsT:
         """See `Engine`; starts the first worker."""
         if self._facts is None:
             hand = self._start()
             self._facts = self._hear_from(hand)
-        return self._facts
+        facts: FactsT = self._facts
+        return facts
 
-    def begin(self, orders: Orders) -> None:
+    def share(self, make: Callable[[], T]) -> Callable[[], T]:
+        """See `Engine`; processes of one machine may each make their own."""
+        return make
+
+    def begin(self, orders: OrdersT) -> None:
         """See `Engine`; starts all other workers."""
-        self._orders = orders
         self.facts()
+        self._orders, self._begun = orders, True
         first = self._hands[0]
         first.pipe.send(("begin", orders))
-        self._hear_from(first)  # what the model cannot do is said now, once
+        first.ready = self._hear_from(first) is None  # what the model cannot do is said now, once
         while len(self._hands) < self.jobs:
             self._start()
 
-    def do(self, units: Iterable[Unit]) -> Iterator[UnitResult]:
+    def do(self, units: Iterable[UnitT | None]) -> Iterator[ResultT]:
         """See `Engine`."""
-        waiting: deque[Attempt] = deque()
+        waiting: deque[Attempt[UnitT, ResultT]] = deque()
         left = iter(units)
         deaths = 0
         while True:
             for hand in self._hands:
-                while len(hand.holds) < _AHEAD:
+                while hand.ready and len(hand.holds) < _AHEAD:
                     attempt = waiting.popleft() if waiting else _next(left)
                     if attempt is None:
                         break
                     hand.holds.append(attempt)
                     _send(hand, ("do", attempt.unit))
-            if not any(hand.holds for hand in self._hands):
-                return
+            if not waiting and not any(hand.holds for hand in self._hands):
+                attempt = _next(left)  # there is one only if no worker is ready
+                if attempt is None:
+                    return
+                waiting.append(attempt)
+                continue
             for hand in self._ready():
                 try:
                     kind, value = hand.pipe.recv()
                 except (EOFError, OSError):
-                    deaths += 1
-                    if deaths >= _DEATHS and not hand.holds:
+                    deaths += not hand.ready
+                    if deaths >= _DEATHS:
+                        hand.process.join()
                         raise ModelError(
-                            f"{_DEATHS} workers died before they heard anything ({_death(hand)}); "
-                            "use fewer --jobs, or a smaller --model"
+                            f"{_DEATHS} workers died before they did anything ({_death(hand)}); "
+                            "use fewer --jobs, or a smaller model"
                         ) from None
                     result = self._replace(hand, waiting)
                 else:
                     result = self._told(hand, kind, value, waiting)
-                    deaths = 0
+                    deaths = deaths if kind == "facts" else 0
                 if result is not None:
                     yield result
 
@@ -131,8 +142,8 @@ class LocalEngine:
     def _start(self) -> _Hand:
         ours, theirs = self._context.Pipe()
         machine = self._machine
-        if self._facts is not None and self._facts.devices > 1 and self._facts.device in ("cuda",):
-            machine = replace(machine, device=f"cuda:{self._started % self._facts.devices}")
+        if self._facts is not None and self._facts.devices > 1 and self._facts.device == "cuda":
+            machine = machine.on(f"cuda:{self._started % self._facts.devices}")
         process = self._context.Process(
             target=_serve, args=(theirs, machine), name="peaframe-worker", daemon=True
         )
@@ -140,7 +151,7 @@ class LocalEngine:
         theirs.close()
         self._started += 1
         hand = _Hand(process, ours)
-        if self._facts is not None and self._orders is not None:
+        if self._begun:
             hand.pipe.send(("begin", self._orders))
         self._hands.append(hand)
         return hand
@@ -152,10 +163,10 @@ class LocalEngine:
         except (EOFError, OSError):
             hand.process.join()
             raise ModelError(
-                f"the worker died while it loaded {self._machine.model} ({_death(hand)}); use a smaller --model"
+                f"the worker died while it loaded {self._machine.model} ({_death(hand)}); use a smaller model"
             ) from None
         if kind == "error":
-            raise _error(*value)
+            raise raised(*value)
         if kind == "bug":
             raise RuntimeError(f"a worker failed:\n{value}")
         return value
@@ -165,20 +176,23 @@ class LocalEngine:
         pipes: dict[Any, _Hand] = {hand.pipe: hand for hand in self._hands}
         return [pipes[pipe] for pipe in wait(list(pipes))]
 
-    def _told(self, hand: _Hand, kind: str, value: Any, waiting: deque[Attempt]) -> UnitResult | None:
+    def _told(
+        self, hand: _Hand, kind: str, value: Any, waiting: deque[Attempt[UnitT, ResultT]]
+    ) -> ResultT | None:
         if kind == "done":
             hand.holds.popleft()
-            result: UnitResult = value
+            result: ResultT = value
             return result
         if kind == "failed":
-            return _lost(hand.holds.popleft(), value, waiting)
+            return lost(hand.holds.popleft(), value, waiting)
         if kind == "error":
-            raise _error(*value)
+            raise raised(*value)
         if kind == "bug":
             raise RuntimeError(f"a worker failed:\n{value}")
+        hand.ready = kind == "begun"
         return None
 
-    def _replace(self, hand: _Hand, waiting: deque[Attempt]) -> UnitResult | None:
+    def _replace(self, hand: _Hand, waiting: deque[Attempt[UnitT, ResultT]]) -> ResultT | None:
         """Put a new worker in the place of one that died over the first unit it held."""
         hand.process.join()
         hand.pipe.close()
@@ -188,7 +202,7 @@ class LocalEngine:
             return None
         first = hand.holds.popleft()
         waiting.extendleft(reversed(hand.holds))
-        return _lost(first, _death(hand), waiting)
+        return lost(first, _death(hand), waiting)
 
 
 def processors() -> int:
@@ -198,12 +212,12 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def _serve(pipe: Connection, machine: Machine) -> None:
+def _serve(pipe: Connection, machine: Machine[Any, Any, Any, Any]) -> None:
     """A worker's life: load, then do what is asked for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then lets its workers go
     asked: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
-    ready: list[Worker] = []
+    ready: list[Worker[Any, Any, Any, Any]] = []
 
     def listen() -> None:
         with suppress(EOFError, OSError):
@@ -215,7 +229,7 @@ def _serve(pipe: Connection, machine: Machine) -> None:
 
     threading.Thread(target=listen, name="peaframe-orders", daemon=True).start()
     try:
-        worker = Worker(machine)
+        worker = machine.worker()
         ready.append(worker)
         pipe.send(("facts", worker.facts()))
         while True:
@@ -231,7 +245,7 @@ def _serve(pipe: Connection, machine: Machine) -> None:
                 RuntimeError,
                 ValueError,
                 OSError,
-            ) as error:  # a strange recording, no memory left
+            ) as error:  # of a strange file, or no memory left
                 pipe.send(("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"))
             else:
                 pipe.send(("done", result))
@@ -243,7 +257,7 @@ def _serve(pipe: Connection, machine: Machine) -> None:
         pipe.send(("bug", traceback.format_exc()))
 
 
-def _next(units: Iterator[Unit]) -> Attempt | None:
+def _next(units: Iterator[UnitT | None]) -> Attempt[UnitT, Any] | None:
     unit = next(units, None)
     return None if unit is None else Attempt(unit)
 
@@ -251,12 +265,6 @@ def _next(units: Iterator[Unit]) -> Attempt | None:
 def _send(hand: _Hand, message: tuple[str, Any]) -> None:
     with suppress(BrokenPipeError, ConnectionError):  # where it has died, `do` will see
         hand.pipe.send(message)
-
-
-def _lost(attempt: Attempt, reason: str, waiting: deque[Attempt]) -> UnitResult | None:
-    again, result = attempt.lost(reason)
-    waiting.extendleft(reversed(again))
-    return result
 
 
 def _death(hand: _Hand) -> str:
@@ -267,11 +275,18 @@ def _death(hand: _Hand) -> str:
     return f"exit code {code}"
 
 
-def _error(name: str, message: str) -> PeaframeError:
-    kind = getattr(errors, name, ModelError)
-    error: PeaframeError = PeaframeError.__new__(kind)
-    Exception.__init__(error, message)
-    return error
+def resident() -> int:
+    """Bytes of memory this process holds; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        try:
+            import resource
+        except ImportError:
+            return 0
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if os.uname().sysname == "Darwin" else peak * 1024
 
 
 def _available() -> int:
