@@ -1,4 +1,4 @@
-"""Captions by machine for a table of clips, and a report on how good they are.
+r"""Captions by machine for a table of clips, and a report on how good they are.
 
     python -m peaframe.recipes.caption CLIPS.csv --out DIR \
         --audio local:FOLDER_OR_ID --audio endpoint:MODEL@http://localhost:8000/v1 \
@@ -6,7 +6,8 @@
 
 CLIPS is .csv, .parquet or .jsonl with the column `media`, and may have `start` and `end` (seconds) and `transcript`.
 Captioners and the writer are `local:FOLDER_OR_ID` (transformers, safetensors), `endpoint:MODEL@URL` (anything that
-speaks OpenAI's chat completions and, for captioners, takes sound or pictures), or, for the writer, `vllm:FOLDER_OR_ID`.
+speaks OpenAI's chat completions and, for captioners, takes sound or pictures), for the writer `vllm:FOLDER_OR_ID`, and
+for sound `prefix:KIND@FOLDER`, which `peaframe.recipes.train_captioner` left.
 
 Writes DIR/captions.parquet (or --table), failed.csv, quality.json and quality.html; DIR/answers.sqlite keeps every
 answer, so the same command again goes on where it stopped, and with other prompts or parts asks only for what is new.

@@ -1,6 +1,6 @@
 """What pre-training learns, by which pairs, and whether captions teach it: every thing held out once.
 
-    python -m peaframe.recipes.pretrain_study pretrain_stamps [--shards DIR] [--out DIR] [--only NAME ...] [key=value]
+    python -m peaframe.recipes.pretrain_study pretrain_stamps [--shards DIR] [--out DIR] [--only ARM ...]
 
 SHARDS holds `things_0`, `things_1`, ... and `sounds_train`, as `peaframe.recipes.prepare_stamps` says. For each of the
 arms below, as many runs as there are folders of things, each with another one held out. The model of the last step is
@@ -138,22 +138,39 @@ def _arrow(way: str) -> str:
     return f"{right} → {left}" if way.endswith(" back") else f"{left} → {right}"
 
 
-def study(config: Path, shards: Path, out: Path, arms: Sequence[str], overrides: Sequence[str]) -> bool:
+def study(
+    config: Path,
+    shards: Path,
+    out: Path,
+    arms: Sequence[str],
+    overrides: Sequence[str],
+    held: int | None = None,
+) -> bool:
     """Train what is missing, measure all, write the tables; false if a signal stopped it.
 
+    Args:
+        config: of the runs.
+        shards: has the folds.
+        out: gets a folder for each run, and the tables.
+        arms: which.
+        overrides: changes to the configuration.
+        held: how many folds are held out in turn, from the first on; None for all.
+
     Raises:
-        OptionError: an arm is not known.
+        OptionError: an arm is not known, or nothing is held out.
         FormatError: there are no folds.
     """
+    if held is not None and held < 1:
+        raise OptionError(f"got held {held}, expected 1 or more")
     if odd := [arm for arm in arms if arm not in ARMS]:
         raise OptionError(f"got {odd[0]!r}, expected some of {', '.join(ARMS)}")
     folds = folds_of(shards)
     results: dict[str, dict[str, dict[str, float]]] = {}
     for arm in arms:
         every: dict[str, list[Way]] = {}
-        for held in range(len(folds)):
-            run = out / f"{arm.replace(' ', '_')}_{held}"
-            settings = fold_settings(config, arm, folds, held, shards / "sounds_train", overrides)
+        for fold in range(len(folds))[:held]:
+            run = out / f"{arm.replace(' ', '_')}_{fold}"
+            settings = fold_settings(config, arm, folds, fold, shards / "sounds_train", overrides)
             if not pretrain(settings, run):
                 return False
             for name, way in measured(settings, run).items():
@@ -175,10 +192,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", nargs="+", default=list(ARMS), metavar="NAME", help=f"some of: {', '.join(ARMS)}"
     )
+    parser.add_argument(
+        "--held", type=int, metavar="N", help="hold out the first N parts only; default: all in turn"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
     args = parser.parse_intermixed_args(arguments)
     config = find_config(args.config, pretraining=True)
-    if not study(config, args.shards, args.out, args.only, args.overrides):
+    if not study(config, args.shards, args.out, args.only, args.overrides, args.held):
         print(f"stopped and saved in {args.out}; the same command goes on", file=sys.stderr)
         return 130
     print((args.out / "results.md").read_text(encoding="utf-8"), end="")

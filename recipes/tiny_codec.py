@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from peaframe import audio
 from peaframe.clock import HOP_SAMPLES
-from peaframe.codec.dac_vae import Codec, Snake
+from peaframe.codec.dac_vae import Codec, EncoderBlock, Snake
 from peaframe.data.soundbank import read_manifest
 from peaframe.errors import PeaframeError
 from peaframe.models.checkpoint import write_tensors
@@ -99,14 +99,15 @@ def filter_bank() -> Codec:
         if isinstance(layer, Snake):
             layer.alpha.fill_(_STRAIGHT)
     encoder = codec.encoder
-    halves, short, long, mean = (block.conv1.weight for block in encoder.block)
+    blocks = [block for block in encoder.block if isinstance(block, EncoderBlock)]
+    halves, short, long, mean = (block.conv1.weight for block in blocks)
     encoder.conv1.weight[0, 0, 3] = 1  # samples as they are
     halves[0, 0, 1] = halves[1, 0, 2] = 1  # even and odd ones
     for band, hertz in enumerate((0.0, *_HIGH)):
         short[band, :2] = _cosine(hertz, 48_000, 32).view(16, 2).T
     bank = [(0, _cosine(hertz, 3_000, 20)) for hertz in _LOW]
     bank += [(1 + band, F.one_hot(torch.tensor(10), 20).float()) for band in range(len(_HIGH))]
-    unit = encoder.block[3].res_unit1
+    unit = blocks[3].res_unit1
     unit.snake2.alpha.fill_(1.0)
     for channel, (gain, (band, taps)) in enumerate(itertools.product(_GAINS, bank)):
         long[channel, band] = taps

@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from peaframe.captions.prefix import PrefixConfig, PrefixDecoder, load_language
+from peaframe.captions.local_models import load_language_model
+from peaframe.captions.prefix import PrefixConfig, PrefixDecoder
 from peaframe.captions.prefix_captioner import load_captioner
 from peaframe.captions.prefix_examples import Example, digest, read_examples
 from peaframe.captions.prefix_rows import KeptRows, load_rows
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         encoder = load_rows(args.model, args.device)
         torch.manual_seed(args.seed)
         sizes = PrefixConfig(encoder.width, args.tokens, args.heads, args.words, tuple(columns))
-        decoder = PrefixDecoder(sizes, *load_language(language))
+        decoder = PrefixDecoder(sizes, *load_language_model(language))
         out = folder_at(args.out)
         kept = KeptRows(folder_at(args.cache or out / "embeddings"), encoder)
         train = _examples(args.table, columns, kept, args.longest, out / "failed.csv")

@@ -168,6 +168,10 @@ def load_language_model(source: str | Path) -> tuple[Any, Any]:
 
 def _load(kind: str, source: str | Path) -> tuple[Any, Any]:
     transformers = _transformers()
+    # While transformers loads a model it has put another function in the place of `torch.linspace`; if PyTorch looks up
+    # what makes tensors for the first time then, it keeps that one, and other models do not load after it.
+    with torch.device("meta"):
+        torch.empty(0)
     plain = {"trust_remote_code": False}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, padding_side="left", **plain)

@@ -177,17 +177,6 @@ class PrefixDecoder(nn.Module):
         write_text(folder / CONFIG, json.dumps(asdict(self.config), indent=2) + "\n")
 
 
-def load_language(source: str | Path) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer as `load_language_model` gives them; other models load after it, too.
-
-    While transformers loads a model it has put another function in the place of `torch.linspace`, and PyTorch, if it
-    looks for the first time then, keeps that one among those that make tensors.
-    """
-    with torch.device("meta"):
-        torch.empty(0)
-    return load_language_model(source)
-
-
 def load_prefix(folder: Path) -> PrefixDecoder:
     """Read what `PrefixDecoder.save` wrote, ready to write captions.
 
@@ -214,7 +203,7 @@ def load_prefix(folder: Path) -> PrefixDecoder:
 
 def _language(folder: Path) -> tuple[Any, Any]:
     if (folder / _LANGUAGE).is_dir():
-        return load_language(folder / _LANGUAGE)
+        return load_language_model(folder / _LANGUAGE)
     path = folder / _ELSEWHERE
     try:
         told = load_json(path, _FORMAT, 1, "a language model's name", "expected one beside prefix.json")
@@ -223,7 +212,7 @@ def _language(folder: Path) -> tuple[Any, Any]:
         raise CheckpointError(
             f"{path}: does not name a language model ({error}); get a whole copy"
         ) from error
-    model, tokenizer = load_language(source)
+    model, tokenizer = load_language_model(source)
     if (got := fingerprint(model)) != wanted:
         raise CheckpointError(
             f"{path}: names {source}, which has fingerprint {got}, expected {wanted}; write there where the "

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +13,7 @@ from torch import Tensor
 from peaframe.captions.captioned import Failed
 from peaframe.captions.clips import Clip, OpenClip
 from peaframe.captions.prefix_rows import KeptRows, read_rows
-from peaframe.data.clips_table import ClipRow, stream
+from peaframe.data.clips_table import ClipRow, captions_in, stream
 from peaframe.errors import AudioError, FormatError, OptionError, VideoError
 from peaframe.infer.ahead import ahead
 from peaframe.train.pretrain_batch import CAPTIONS
@@ -122,22 +119,9 @@ def _said(row: ClipRow, columns: Mapping[str, str]) -> list[tuple[str, str]]:
         if column.endswith(_ENDING) and known in CAPTIONS:
             captions = list(row.captions.get(known, ()))
         else:
-            captions = _captions(row.metadata.get(column), column, row.row)
+            captions = list(captions_in(row.metadata.get(column), column, f"row {row.row}"))
         said += [(kind, caption) for caption in captions]
     return said
-
-
-def _captions(value: Any, column: str, number: int) -> list[str]:
-    """A text, several, or a list in JSON, as in the columns that peaframe knows by name."""
-    if value is None:
-        return []
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        with suppress(ValueError, RecursionError):  # a caption that begins with a bracket
-            value = json.loads(value)
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise FormatError(f"row {number}: got {column} {value!r}, expected a text or a list of texts")
-    return [text.strip() for text in texts if text.strip()]
 
 
 def digest(examples: Sequence[Example]) -> str:

@@ -104,7 +104,9 @@ def _clip(values: Mapping[str, Any], number: int, table: Path) -> ClipRow:
     if end is not None and end <= start:
         raise ManifestError(f"{where}: got end {end} s, expected it behind start {start} s")
     captions = {
-        kind: found for kind in CAPTIONS if (found := _captions(values.get(f"{kind}_caption"), kind, where))
+        kind: found
+        for kind in CAPTIONS
+        if (found := captions_in(values.get(f"{kind}_caption"), f"{kind}_caption", where))
     }
     metadata = {
         name: value
@@ -141,7 +143,8 @@ def _seconds(values: Mapping[str, Any], name: str, where: str) -> float | None:
         ) from error
 
 
-def _captions(value: Any, kind: str, where: str) -> tuple[str, ...]:
+def captions_in(value: Any, column: str, where: str) -> tuple[str, ...]:
+    """The captions of a cell: a text, several, or a list in JSON; raises ManifestError for anything else."""
     if value is None:
         return ()
     if isinstance(value, str) and value.lstrip().startswith("["):
@@ -153,5 +156,5 @@ def _captions(value: Any, kind: str, where: str) -> tuple[str, ...]:
             value = listed
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise ManifestError(f"{where}: got {kind}_caption {value!r}, expected a text or a list of texts")
+        raise ManifestError(f"{where}: got {column} {value!r}, expected a text or a list of texts")
     return tuple(text.strip() for text in texts if text.strip())

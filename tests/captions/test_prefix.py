@@ -10,8 +10,9 @@ import soundfile
 import torch
 
 from peaframe.captions.clips import Clip, OpenClip
+from peaframe.captions.local_models import load_language_model
 from peaframe.captions.named import Manner, captioner
-from peaframe.captions.prefix import AUDIO_KINDS, PrefixConfig, PrefixDecoder, load_language, load_prefix
+from peaframe.captions.prefix import AUDIO_KINDS, PrefixConfig, PrefixDecoder, load_prefix
 from peaframe.captions.prefix_captioner import PrefixCaptioner, load_captioner, write_encoder
 from peaframe.captions.prefix_examples import padded_rows
 from peaframe.captions.prefix_rows import FrameRows, KeptRows, load_rows, read_rows
@@ -24,7 +25,7 @@ def decoder(models):
     def decoder(width, kinds=("events", "full")):
         torch.manual_seed(0)
         config = PrefixConfig(width, tokens=4, heads=2, longest=12, kinds=kinds)
-        return PrefixDecoder(config, *load_language(models / "learner"))
+        return PrefixDecoder(config, *load_language_model(models / "learner"))
 
     return decoder
 
@@ -156,7 +157,7 @@ def test_what_makes_no_sense(decoder, refusal, tmp_path, detector, models, media
     assert "sizes" in refusal(OptionError, PrefixConfig, 0)
     assert "no captioning decoder" in refusal(CheckpointError, load_prefix, tmp_path)
     assert PrefixConfig(8).kinds == AUDIO_KINDS
-    language = load_language(models / "learner")
+    language = load_language_model(models / "learner")
     assert "divides the width 32" in refusal(OptionError, PrefixDecoder, PrefixConfig(8, heads=3), *language)
     told = refusal(OptionError, PrefixDecoder, PrefixConfig(8, tokens=16, longest=64), *language)
     assert told.startswith("got 16 tokens before a caption of up to 64, expected 64 in all")

@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 
-from peaframe.captions.prefix import PrefixConfig, PrefixDecoder, load_language
+from peaframe.captions.local_models import load_language_model
+from peaframe.captions.prefix import PrefixConfig, PrefixDecoder
 from peaframe.captions.prefix_examples import Example, digest, other_sounds, read_examples
 from peaframe.captions.prefix_rows import FrameRows, KeptRows
 from peaframe.captions.prefix_training import Batches, PrefixRun, PrefixTraining, measure
-from peaframe.errors import ConfigError, FormatError, OptionError
+from peaframe.errors import ConfigError, FormatError, ManifestError, OptionError
 from peaframe.train.optim import Schedule
 
 
@@ -27,7 +28,7 @@ def decoder(models):
     def decoder(width=8, dropout=0.0, kinds=("events", "full")):
         torch.manual_seed(0)
         config = PrefixConfig(width, tokens=4, heads=2, longest=12, kinds=kinds)
-        language, tokenizer = load_language(models / "learner")
+        language, tokenizer = load_language_model(models / "learner")
         for module in language.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = dropout
@@ -186,7 +187,7 @@ def test_clips_of_a_table_are_heard_once_and_what_cannot_be_is_told(media, detec
     wrong = {"full": "sung_caption"}
     assert "'sung_caption', for kind full" in refusal(FormatError, read_examples, table, wrong, kept)
     (media / "odd.jsonl").write_text('{"media": "low.wav", "heard": 3}')
-    told = refusal(FormatError, read_examples, media / "odd.jsonl", {"events": "heard"}, kept)
+    told = refusal(ManifestError, read_examples, media / "odd.jsonl", {"events": "heard"}, kept)
     assert "row 1: got heard 3" in told
     (media / "none.csv").write_text("media,audio_caption\ngone.wav,a bell\n")
     told = refusal(FormatError, read_examples, media / "none.csv", {"full": "audio_caption"}, kept)
