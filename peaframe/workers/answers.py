@@ -12,7 +12,7 @@ from typing import Any
 from peaframe import errors
 from peaframe.errors import ModelError, PeaframeError
 from peaframe.version import __version__
-from peaframe.workers.engine import Machine
+from peaframe.workers.engine import Machine, Worker
 
 HELLO, FACTS, BEGUN, DONE, FAILED, ERROR, BUG = "hello", "facts", "begun", "done", "failed", "error", "bug"
 Answer = tuple[str, Any]
@@ -51,19 +51,7 @@ class Actor:
 
     def do(self, unit: Any) -> Answer:
         """Do a unit: `done` with its result, or `failed` with a reason that may lie in this worker alone."""
-
-        def do() -> Answer:
-            try:
-                return DONE, self._worker.do(unit)
-            except (
-                MemoryError,
-                RuntimeError,
-                ValueError,
-                OSError,
-            ) as error:  # of a strange file, or no memory left
-                return FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-        return answered(do)
+        return answered(lambda: attempt(self._worker, unit))
 
 
 class Shared:
@@ -85,6 +73,14 @@ class Shared:
             return DONE, getattr(self._thing, method)(*given)
 
         return answered(call)
+
+
+def attempt(worker: Worker[Any, Any, Any, Any], unit: Any) -> Answer:
+    """Do a unit: `done` with its result, or `failed` with a reason that may lie in this worker alone."""
+    try:
+        return DONE, worker.do(unit)
+    except (MemoryError, RuntimeError, ValueError, OSError) as error:  # of a strange file, or no memory left
+        return FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def raised(name: str, message: str) -> PeaframeError:

@@ -73,7 +73,7 @@ def test_keys_tell_what_a_configuration_is_for(tmp_path):
 def test_the_first_model_is_written(run, tmp_path, tokenizer_file):
     ran = run(*TINY, "model.codec=null", f"model.tokenizer={tokenizer_file}", "--first", tmp_path / "first")
     assert (ran.code, ran.out) == (0, ""), ran.err
-    assert load_audio_video_model(tmp_path / "first").image is not None
+    assert load_audio_video_model(tmp_path / "first").config.video.image.size == 48
 
 
 @pytest.mark.slow
