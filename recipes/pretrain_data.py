@@ -198,7 +198,7 @@ class Found:
         back: whether the right side asked and the left one was looked for.
         clips: (queries,), which clips these are, from 0 in the order of the batches.
         recall: share of queries whose clip came first, and among the first ten, by that number.
-        ahead: (queries,), the share of all other clips that the right one is ahead of, from 0 to 1; 0.5 is chance.
+        ahead: (queries,), the share of wrong clips that a right one is ahead of, from 0 to 1; 0.5 is chance.
     """
 
     pair: str
@@ -247,9 +247,29 @@ def found_by(
                 belongs |= (ids[:, None] == ids) & (ids >= 0)
         for back, rows, marks in ((False, scores, belongs), (True, scores.T, belongs.T)):
             result = retrieve_scores(rows, np.argwhere(marks))
-            others = np.maximum(1, len(rows) - marks.sum(axis=1))
-            ahead = 1 - np.minimum(result.ranks - 1, others) / others
-            out.append(Found(pair, back, np.flatnonzero(both), result.recall, ahead))
+            out.append(Found(pair, back, np.flatnonzero(both), result.recall, shares_ahead(rows, marks)))
+    return out
+
+
+def shares_ahead(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The share of wrong ones that a right one is ahead of, the mean over the right ones; equal scores count half.
+
+    That is the area under the ROC curve of each query, of which 0.5 is chance however many are right: the best one of
+    several would be ahead of more by chance alone.
+
+    Args:
+        scores: (queries, clips).
+        right: (queries, clips), one or more for each query.
+
+    Returns:
+        (queries,), from 0 to 1; 1 where nothing is wrong.
+    """
+    out = np.ones(len(scores))
+    for i, (row, marks) in enumerate(zip(scores, right, strict=True)):
+        wrong = np.sort(row[~marks])
+        if len(wrong):
+            below, to = (np.searchsorted(wrong, row[marks], side) for side in ("left", "right"))
+            out[i] = (below + to).mean() / 2 / len(wrong)
     return out
 
 

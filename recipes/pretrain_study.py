@@ -7,7 +7,7 @@ arms below, as many runs as there are folders of things, each with another one h
 measured, by all ten pairs and both ways, whether it has learnt them or not. OUT gets a folder for each run,
 results.json and results.md; runs that are there are not trained again, so it goes on where it was stopped.
 
-The figure is the share of all other clips that the right one is ahead of: 0.5 is chance. Films of one thing count as
+The figure is the share of wrong clips that a right one is ahead of: 0.5 is chance. Films of one thing count as
 one: the mean over its films and then over things, with an interval of 95 % by drawing things (1000 times).
 """
 

@@ -20,7 +20,7 @@ from peaframe.losses.pairs import STAGE_1, STAGE_2
 from peaframe.models.load import load_audio_video_model, load_model
 from peaframe.recipes import config_files, prepare_stamps
 from peaframe.recipes import pretrain as recipe
-from peaframe.recipes.pretrain_data import retrieval, start_of
+from peaframe.recipes.pretrain_data import retrieval, shares_ahead, start_of
 from peaframe.train.pretrain_batch import PretrainBatch, Tokens
 from peaframe.train.pretrain_model import PretrainModel
 
@@ -218,11 +218,22 @@ def test_retrieval_against_counting_by_hand():
     assert found["A-AC/ahead"] == pytest.approx(1 / 3)
     # both same words find the first sound; the words of the last one find the second sound
     assert found["A-AC/back/r1"] == pytest.approx(2 / 3)
-    assert found["A-AC/back/ahead"] == pytest.approx((1 + 1 + 0.5) / 3)
+    # ... so of their two right sounds one is ahead of the wrong one, as is the last one's of one of two
+    assert found["A-AC/back/ahead"] == pytest.approx(0.5)
     assert found["ahead"] == pytest.approx((found["A-AC/ahead"] + found["A-AC/back/ahead"]) / 2)
     absent = {**present, "audio": torch.zeros(4, dtype=torch.bool)}
     with pytest.raises(OptionError, match="without both sides of any pair"):
         retrieval(Fixed({"audio": sound, "audio_text": words}, absent), [batch], torch.device("cpu"))
+
+
+def test_chance_is_a_half_however_many_are_right():
+    scores = np.array([[0.9, 0.1, 0.5, 0.5], [1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]])
+    right = np.array([[1, 0, 1, 0], [1, 1, 1, 1], [0, 1, 0, 0]], dtype=bool)
+    # the first right one is ahead of both others, the second of one and level with one
+    assert shares_ahead(scores, right).tolist() == [0.875, 1.0, 0.5]
+    random = np.random.default_rng(0)
+    many = np.tile(np.arange(40) < 12, (2000, 1))
+    assert shares_ahead(random.random(many.shape), many).mean() == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.slow
