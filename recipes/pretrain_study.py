@@ -17,7 +17,6 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +46,6 @@ ARMS: dict[str, tuple[str, ...]] = {
 _DRAWS = 1000
 
 
-@dataclass(frozen=True, eq=False)
-class Way:
-    """One way through one pair: what was found of every thing.
-
-    Attributes:
-        things: (things,), the mean of `ahead` over the clips of each.
-        first: share of clips for which the right one came first.
-        chance: what `first` would be by chance.
-    """
-
-    things: NDArray[np.float64]
-    first: float
-    chance: float
-
-
 def folds_of(shards: Path) -> list[str]:
     """The folders of things in a folder of shards, in order; raises FormatError if there are fewer than two."""
     folds = sorted(str(path) for path in shards.glob("things_*") if (path / "shards.json").is_file())
@@ -85,8 +69,12 @@ def fold_settings(
     return read_settings(config, [*own, *ARMS[arm], *overrides])
 
 
-def measured(settings: PretrainSettings, run: Path) -> dict[str, Way]:
-    """What the last model of a run finds among things that it has not seen, by all pairs: `A-V`, `A-V back` ..."""
+def measured(settings: PretrainSettings, run: Path) -> dict[str, NDArray[np.float64]]:
+    """What the last model of a run finds among things that it has not seen, by all pairs: `A-V`, `A-V back` ...
+
+    Returns:
+        (things,) for each way, the mean of `ahead` over the clips of each thing.
+    """
     model = load_audio_video_model(run / "last")
     tokenizer = (run / "last" / "tokenizer.json").read_text(encoding="utf-8")
     batches = valid_batches(settings, Start(model, tokenizer))
@@ -96,15 +84,14 @@ def measured(settings: PretrainSettings, run: Path) -> dict[str, Way]:
     out = {}
     for found in found_by(learnt, batches, torch.device("cpu"), STAGE_2):
         own = names[found.clips]
-        means = np.array([found.ahead[own == name].mean() for name in np.unique(own)])
-        same = np.array([np.mean(own == name) for name in own])
-        out[f"{found.pair}{' back' if found.back else ''}"] = Way(means, found.recall[1], float(same.mean()))
+        means = [found.ahead[own == name].mean() for name in np.unique(own)]
+        out[f"{found.pair}{' back' if found.back else ''}"] = np.array(means)
     return out
 
 
-def joined(ways: Sequence[Way], seed: int = 0) -> dict[str, float]:
-    """The figures of one way through a pair, over all folds: `ahead` with its interval, `first` and its chance."""
-    things = np.concatenate([way.things for way in ways])
+def joined(folds: Sequence[NDArray[np.float64]], seed: int = 0) -> dict[str, float]:
+    """The figure of one way through a pair over the things of all folds, with its interval."""
+    things = np.concatenate(folds)
     random = np.random.default_rng(seed)
     drawn = things[random.integers(len(things), size=(_DRAWS, len(things)))].mean(axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
@@ -113,8 +100,6 @@ def joined(ways: Sequence[Way], seed: int = 0) -> dict[str, float]:
         "low": float(low),
         "high": float(high),
         "things": float(len(things)),
-        "first": float(np.mean([way.first for way in ways])),
-        "chance": float(np.mean([way.chance for way in ways])),
     }
 
 
@@ -167,15 +152,15 @@ def study(
     folds = folds_of(shards)
     results: dict[str, dict[str, dict[str, float]]] = {}
     for arm in arms:
-        every: dict[str, list[Way]] = {}
+        every: dict[str, list[NDArray[np.float64]]] = {}
         for fold in range(len(folds))[:held]:
             run = out / f"{arm.replace(' ', '_')}_{fold}"
             settings = fold_settings(config, arm, folds, fold, shards / "sounds_train", overrides)
             if not pretrain(settings, run):
                 return False
-            for name, way in measured(settings, run).items():
-                every.setdefault(name, []).append(way)
-        results[arm] = {name: joined(ways) for name, ways in every.items()}
+            for name, things in measured(settings, run).items():
+                every.setdefault(name, []).append(things)
+        results[arm] = {name: joined(found) for name, found in every.items()}
         write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
         write_text(out / "results.md", table(results))
     return True

@@ -9,19 +9,18 @@ from peaframe.cli.main import main as command
 from peaframe.errors import FormatError, OptionError
 from peaframe.recipes import prepare_stamps, pretrain_study
 from peaframe.recipes import pretrain as recipe
-from peaframe.recipes.pretrain_study import Way, joined
+from peaframe.recipes.pretrain_study import joined
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_figures_are_means_over_things_with_their_interval():
-    ways = [Way(np.array([1.0, 0.5]), 0.25, 0.1), Way(np.array([0.75]), 0.75, 0.3)]
-    found = joined(ways)
+    folds = [np.array([1.0, 0.5]), np.array([0.75])]
+    found = joined(folds)
     assert (found["ahead"], found["things"]) == (0.75, 3)
-    assert (found["first"], found["chance"]) == (0.5, pytest.approx(0.2))
     assert 0.5 <= found["low"] < 0.75 < found["high"] <= 1
-    assert joined(ways) == found
-    many = joined([Way(np.linspace(0, 1, 400), 0, 0)])
+    assert joined(folds) == found
+    many = joined([np.linspace(0, 1, 400)])
     assert many["high"] - many["low"] == pytest.approx(2 * 1.96 * np.sqrt(1 / 12 / 400), rel=0.1)
 
 
