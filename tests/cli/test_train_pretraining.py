@@ -87,6 +87,7 @@ def test_a_configuration_of_pre_training_is_trained(run, tmp_path, tokenizer_fil
     assert {path.name for path in Path("runs/mine").iterdir()} >= {"last", "best", "frame"}
 
 
+@pytest.mark.slow
 def test_plans_count_memory_days_and_money(run):
     ran = run(*TINY, "--plan", "--gpus", "4", "--price", "1.5", "--gpu-tflops", "0.001", "--gpu-gb", "0.001")
     assert ran.code == 0, ran.err

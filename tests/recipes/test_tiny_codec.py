@@ -56,6 +56,7 @@ def test_the_codec_that_comes_with_peaframe_is_this_one():
             assert torch.equal(tensor, own[name].half().float()), name
 
 
+@pytest.mark.slow
 def test_the_last_layers_are_solved(bank_folder, tmp_path, capsys):
     out = tmp_path / "codec" / "model.safetensors"
     tiny_codec.main([str(bank_folder), "--out", str(out), "--crops", "48"])
