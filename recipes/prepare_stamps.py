@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from peaframe import audio
-from peaframe.clock import SAMPLE_RATE
+from peaframe.clock import SAMPLE_RATE, samples_of_seconds
 from peaframe.data.soundbank import read_manifest
 from peaframe.errors import AudioError, FormatError, OptionError, PeaframeError
 from peaframe.files import atomic_path
@@ -142,7 +142,7 @@ def rows_of(thing: Thing, clips: Path, variants: int) -> Iterator[dict[str, Any]
 
 def _turn(wave: NDArray[np.float32], draw: int) -> NDArray[np.float32]:
     """As much of a sound as a film lasts: a part of a long one; a short one somewhere in silence."""
-    length = round(SECONDS * SAMPLE_RATE)
+    length = samples_of_seconds(SECONDS)
     begin = draw % (abs(len(wave) - length) + 1)
     if len(wave) >= length:
         return wave[begin : begin + length]
