@@ -1,6 +1,7 @@
 """What pre-training learns, by which pairs, and whether captions teach it: every thing held out once.
 
     python -m peaframe.recipes.pretrain_study pretrain_stamps [--shards DIR] [--out DIR] [--only ARM ...]
+    python -m peaframe.recipes.pretrain_study pretrain_stamps --only "8 pairs" --held 3 -- schedule.steps=200
 
 SHARDS holds `things_0`, `things_1`, ... and `sounds_train`, as `peaframe.recipes.prepare_stamps` says. For each of the
 arms below, as many runs as there are folders of things, each with another one held out. The model of the last step is
@@ -115,6 +116,8 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
             text = "" if got is None else f"{got['ahead']:.2f} [{got['low']:.2f}, {got['high']:.2f}]"
             cells.append(f"**{text}**" if got is not None and got["low"] > 0.5 else text)
         lines.append(f"| {_arrow(way)} | " + " | ".join(cells) + " |")
+    means = (np.mean([got["ahead"] for got in results[arm].values()]) for arm in arms)
+    lines.append("| mean | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
     return "\n".join(lines) + "\n"
 
 

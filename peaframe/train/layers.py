@@ -19,9 +19,8 @@ from peaframe.errors import OptionError
 from peaframe.models.modernbert import TextLayer
 from peaframe.models.tower import Layer
 
-_VARIANTS = (
-    128  # of all sizes, with and without gradients and masks; torch's own 8 would leave most as they are
-)
+# Of all sizes, with and without gradients and masks; torch's own 8 would leave most layers as they are.
+_VARIANTS = 128
 
 
 class _RecomputedLayer(Layer):

@@ -29,7 +29,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from peaframe.errors import OptionError
-from peaframe.train.machine import Machine as Machine
+from peaframe.train.machine import Machine
 from peaframe.train.plan_counting import OPERATIONS, Kept
 from peaframe.train.pretrain_batch import CAPTIONS
 from peaframe.train.pretrain_model import PretrainModel

@@ -41,14 +41,9 @@ from peaframe.train.resume import clear_up, read_facts, read_state, whole_folder
 Batch = TypeVar("Batch")
 Given = TypeVar("Given", covariant=True)
 Model = TypeVar("Model")
-_FREE = (
-    "save_every",
-    "evaluate_every",
-    "device",
-    "parallel",
-    "compile",
-)  # what may change when a run goes on
-_FREE_ELSEWHERE = ("accumulate", "clips_at_once")  # and on another number of processes
+# What may change when a run goes on, and besides on another number of processes.
+_FREE = ("save_every", "evaluate_every", "device", "parallel", "compile")
+_FREE_ELSEWHERE = ("accumulate", "clips_at_once")
 
 
 class Loader(Protocol[Given]):
@@ -237,8 +232,6 @@ class Run(ABC, Generic[Batch, Model]):
         if facts is None:
             return
         states = facts["loader"]
-        if isinstance(states, dict):  # written when all processes of fine-tuning shared one
-            states = [states] * self.place.world_size
         now, before = self._comparable(), dict(facts["settings"])
         if len(states) != self.place.world_size:
             for name in _FREE_ELSEWHERE:

@@ -51,7 +51,7 @@ class Actor:
 
     def do(self, unit: Any) -> Answer:
         """Do a unit: `done` with its result, or `failed` with a reason that may lie in this worker alone."""
-        return answered(lambda: attempt(self._worker, unit))
+        return answered(lambda: attempted(self._worker, unit))
 
 
 class Shared:
@@ -75,7 +75,7 @@ class Shared:
         return answered(call)
 
 
-def attempt(worker: Worker[Any, Any, Any, Any], unit: Any) -> Answer:
+def attempted(worker: Worker[Any, Any, Any, Any], unit: Any) -> Answer:
     """Do a unit: `done` with its result, or `failed` with a reason that may lie in this worker alone."""
     try:
         return DONE, worker.do(unit)

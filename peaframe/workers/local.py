@@ -22,7 +22,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Generic
 
 from peaframe.errors import ModelError, PeaframeError
-from peaframe.workers.answers import attempt, raised
+from peaframe.workers.answers import attempted, raised
 from peaframe.workers.engine import Attempt, FactsT, Machine, OrdersT, ResultT, T, UnitT, Worker, lost
 
 _AHEAD = 2  # units a worker holds: the one it does and the next
@@ -238,7 +238,7 @@ def _serve(pipe: Connection, machine: Machine[Any, Any, Any, Any]) -> None:
                 worker.begin(value)
                 pipe.send(("begun", None))
                 continue
-            pipe.send(attempt(worker, value))
+            pipe.send(attempted(worker, value))
     except PeaframeError as error:
         pipe.send(("error", (type(error).__name__, str(error))))
     except (BrokenPipeError, ConnectionError):

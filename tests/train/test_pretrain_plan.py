@@ -13,11 +13,12 @@ from peaframe.models.pretraining import av_config, new_model
 from peaframe.recipes import pretrain as recipe
 from peaframe.recipes.config_files import find_config
 from peaframe.train.ema import Ema, EmaOptions
+from peaframe.train.machine import Machine
 from peaframe.train.optim import make_optimizer
 from peaframe.train.plan_counting import OPERATIONS
 from peaframe.train.pretrain_batch import CAPTIONS, PretrainBatch, Tokens
 from peaframe.train.pretrain_model import PretrainModel, PretrainOptions
-from peaframe.train.pretrain_plan import Clips, Machine, plan_pretraining
+from peaframe.train.pretrain_plan import Clips, plan_pretraining
 from peaframe.train.pretrain_settings import PretrainOptim
 from peaframe.train.pretrain_step import pretrain_step
 
