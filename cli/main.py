@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from peaframe.cli import (
     annotate,
@@ -25,7 +24,7 @@ from peaframe.cli import (
     shards,
     train,
 )
-from peaframe.errors import OptionError, PeaframeError
+from peaframe.recipes.program import Parser, guarded
 from peaframe.version import __version__
 
 COMMANDS = {
@@ -43,16 +42,9 @@ COMMANDS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises what is wrong with a command line, instead of printing the usage and leaving."""
-
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(f"{message}; see {self.prog} --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line, one sub-command for each file in `COMMANDS`."""
-    whole = _Parser(
+    whole = Parser(
         prog="peaframe",
         description="Sound event detection for any words: when is the described sound heard?",
         allow_abbrev=False,
@@ -81,17 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    try:
+
+    def command() -> int | None:
         args = parser().parse_args(arguments)
-        code = COMMANDS[args.command].run(args)
-    except PeaframeError as error:
-        print("peaframe: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `peaframe ... | head` is no error
-        return 141
-    return 0 if code is None else code
+        code: int | None = COMMANDS[args.command].run(args)
+        return code
+
+    return guarded(command)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ interval (Student's t), and the difference from `base` seed by seed, with its ow
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import math
@@ -24,9 +23,9 @@ from typing import Any
 
 from peaframe.errors import OptionError
 from peaframe.models.checkpoint import write_text
+from peaframe.recipes import program
 from peaframe.recipes.finetune import find_config, finetune, read_settings
 from peaframe.recipes.finetune_valid import METRICS
-from peaframe.recipes.prepare_files import run
 from peaframe.train.journal import LOG
 
 BASE = "base"
@@ -126,9 +125,7 @@ def one(config: Path, changes: Sequence[str], folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not done yet; write the tables of what is."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("config", help="configuration, as for peaframe train")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ...; default: %(default)s")
@@ -162,4 +159,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

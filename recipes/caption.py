@@ -41,7 +41,8 @@ from peaframe.errors import FormatError, OptionError
 from peaframe.infer.detector import load
 from peaframe.json_files import save_json
 from peaframe.models.checkpoint import write_text
-from peaframe.recipes.prepare_files import folder_at, run
+from peaframe.recipes import program
+from peaframe.recipes.prepare_files import folder_at
 from peaframe.workers.chosen import ENGINES, check, engine_of
 from peaframe.workers.threads import one_thread
 
@@ -125,9 +126,7 @@ def _labels(path: Path) -> list[str]:
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS", help="table of clips")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write, or to go on with")
@@ -158,4 +157,4 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

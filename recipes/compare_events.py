@@ -11,7 +11,6 @@ model's own event options on the same 1000 draws of recordings, and PSDS1_A of t
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ from peaframe.eval.benchmarks import find
 from peaframe.eval.tuning import ENOUGH, TuningGrid, fit_calibration, tune_events
 from peaframe.events import Event, EventOptions, events_from_scores, filtered_scores
 from peaframe.models.checkpoint import write_text
-from peaframe.recipes.prepare_files import run
+from peaframe.recipes import program
 from peaframe.scores import Scores
 
 Options = EventOptions | Mapping[str, EventOptions]
@@ -139,9 +138,7 @@ def table(rows: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Listen, fit, score, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("halves", type=Path, nargs=2, help="two folders that prepare_soundscapes wrote")
     parser.add_argument("--model", default="peaframe-mini", help="name or checkpoint folder")
     parser.add_argument("--out", type=Path, help="write all numbers as JSON")
@@ -161,4 +158,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

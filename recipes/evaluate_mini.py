@@ -9,18 +9,17 @@ are the `held_out` phrases of the prompts file, which training never saw.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import peaframe
-from peaframe.errors import OptionError, PeaframeError
+from peaframe.errors import OptionError
 from peaframe.eval.bank import SCENES, measure, report, tune
 from peaframe.models.checkpoint import write_text
+from peaframe.recipes import program
 from peaframe.recipes.mini import PROMPTS
 
 
@@ -44,9 +43,7 @@ def table(results: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="sound bank folder")
     parser.add_argument("--model", default="peaframe-mini", help="name or checkpoint folder")
     parser.add_argument("--prompts", type=Path, default=PROMPTS, help="paraphrases of the labels")
@@ -73,7 +70,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PeaframeError as error:
-        sys.exit(f"peaframe: error: {error}")
+    program.run(main)

@@ -5,26 +5,23 @@ python -m peaframe.recipes.export_mini runs/mini peaframe/models/mini
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from peaframe.errors import ModelError, PeaframeError
+from peaframe.errors import ModelError
 from peaframe.models.checkpoint import write_text
 from peaframe.models.frame import MiniFrameModel
 from peaframe.models.load import load_model, save_model
+from peaframe.recipes import program
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, load, save."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("folder", type=Path, help="where to put the checkpoint")
     args = parser.parse_args(arguments)
@@ -41,7 +38,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PeaframeError as error:
-        sys.exit(f"peaframe: error: {error}")
+    program.run(main)

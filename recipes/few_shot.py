@@ -20,7 +20,6 @@ Writes DIR/few_shot.json, few_shot.md and few_shot.png: frame AUROC of the held 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -41,11 +40,12 @@ from peaframe.models.checkpoint import write_text
 from peaframe.models.frame import FrameModel
 from peaframe.models.load import load_model
 from peaframe.queries import QueryFile
+from peaframe.recipes import program
 from peaframe.recipes.few_shot_clips import alone, choose
 from peaframe.recipes.few_shot_exam import Exam
 from peaframe.recipes.finetune import QUERY_FILE, finetune
 from peaframe.recipes.finetune_material import part
-from peaframe.recipes.prepare_files import folder_at, run
+from peaframe.recipes.prepare_files import folder_at
 from peaframe.recipes.prepare_soundscapes import labels_in
 from peaframe.train.ema import EmaOptions
 from peaframe.train.lora import LoraOptions
@@ -235,9 +235,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Teach, measure, draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="sound bank folder")
     parser.add_argument("--model", required=True, help="checkpoint trained without the held labels")
     parser.add_argument("--held", type=Path, required=True, help="the held labels, one a line")
@@ -268,4 +266,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

@@ -25,11 +25,12 @@ from peaframe.infer.windows import OVERLAP_FRAMES, WINDOW_FRAMES, Stitcher, wind
 from peaframe.models.frame import FrameModel
 from peaframe.models.load import find, load_model
 from peaframe.queries import QueryFile
+from peaframe.recipes import program
 from peaframe.recipes.config_files import find_config as find_config
 from peaframe.recipes.finetune_data import lesson
 from peaframe.recipes.finetune_material import Material, cached, part, read_material
 from peaframe.recipes.finetune_valid import METRICS, Measure
-from peaframe.recipes.train import leave, parse, train
+from peaframe.recipes.train import parse, train
 from peaframe.train.finetune import Finetuning
 from peaframe.train.layers import refuse_without_compiler
 from peaframe.train.machine import Machine
@@ -205,4 +206,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave(main)
+    program.run(main)

@@ -24,8 +24,9 @@ from pathlib import Path
 
 from peaframe.data import manifest
 from peaframe.errors import OptionError
+from peaframe.recipes import program
 from peaframe.recipes.manifest_sources import SOURCES, Wanted
-from peaframe.recipes.prepare_files import SHOWN, run
+from peaframe.recipes.prepare_files import SHOWN
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="where the data are")
     parser.add_argument("--kind", choices=SOURCES, required=True, help="what they are")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="the manifest to write")
@@ -74,4 +73,4 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

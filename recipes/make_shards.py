@@ -23,7 +23,7 @@ from peaframe.data.latents import LatentCache
 from peaframe.data.manifest_item import Item
 from peaframe.data.shards import FAILED, SUFFIXES, write_shards
 from peaframe.errors import OptionError
-from peaframe.recipes.prepare_files import run
+from peaframe.recipes import program
 
 _MB = 1_000_000
 
@@ -76,9 +76,7 @@ def _items(loaded: Sequence[manifest.Manifest], split: str | None) -> Iterator[I
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST", help="JSON lines")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder to write, or to go on with"
@@ -99,4 +97,4 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

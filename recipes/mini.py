@@ -11,10 +11,8 @@ train.p_local=1.0.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,13 +25,14 @@ from peaframe.config import load
 from peaframe.data.mix import Mixer
 from peaframe.data.prompts import Prompts, read_prompts
 from peaframe.data.soundbank import Bank, read_manifest
-from peaframe.errors import CheckpointError, PeaframeError
+from peaframe.errors import CheckpointError
 from peaframe.models.checkpoint import write_text
 from peaframe.models.frame import MiniConfig, MiniFrameModel
 from peaframe.models.frontend import ConvFrontEnd, FrontEndConfig
 from peaframe.models.load import load_model, save_model
 from peaframe.models.text import QueryTokenizer, SentenceEncoder, TextConfig
 from peaframe.models.tower import TowerConfig
+from peaframe.recipes import program
 from peaframe.recipes.mini_start import load_sentence_encoder, load_yamnet, prune_tokenizer, yamnet_teacher
 from peaframe.train.mini import Settings, Trainer
 from peaframe.train.phrases import phrase_table
@@ -97,9 +96,7 @@ def standardize(front: ConvFrontEnd, dataset: SceneDataset, scenes: int = 512) -
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, build, train."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("--config", type=Path, default=HERE / "configs" / "mini.yaml")
     parser.add_argument("--data", type=Path, required=True, help="sound bank folder")
     parser.add_argument("--yamnet", type=Path, required=True, help="folder of YAMNet's weights")
@@ -140,7 +137,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PeaframeError as error:
-        sys.exit(f"peaframe: error: {error}")
+    program.run(main)

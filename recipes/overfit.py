@@ -14,7 +14,6 @@ how well real sounds are heard.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -39,8 +38,9 @@ from peaframe.models.load import save_pe
 from peaframe.models.modernbert import ModernBertConfig
 from peaframe.models.pe_frame import PEAudioConfig, PEFrameConfig, PEFrameModel
 from peaframe.models.tower import TowerConfig
+from peaframe.recipes import program
 from peaframe.recipes.finetune import finetune
-from peaframe.recipes.prepare_files import folder_at, run
+from peaframe.recipes.prepare_files import folder_at
 from peaframe.train.ema import EmaOptions
 from peaframe.train.optim import OptimOptions, Schedule
 from peaframe.train.settings import DataSettings, FinetuneSettings
@@ -189,9 +189,7 @@ def overfit(folder: Path, steps: int, seed: int) -> tuple[list[tuple[int, float]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Learn, print the curve."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=0, help="of sounds, weights and training")
     parser.add_argument("--steps", type=int, default=300, help="of training")
@@ -215,4 +213,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

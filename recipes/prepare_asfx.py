@@ -26,7 +26,8 @@ from peaframe.eval.benchmarks.audio_files import audio_below, recording_id
 from peaframe.eval.benchmarks.folder import TRUTH
 from peaframe.files import atomic_path
 from peaframe.formats import delimited
-from peaframe.recipes.prepare_files import folder_at, place_all, run, source_and_out, tell
+from peaframe.recipes import program
+from peaframe.recipes.prepare_files import folder_at, place_all, source_and_out, tell
 
 USUAL = (
     ("filename", "file", "file_name", "audio", "audio_path", "path"),
@@ -104,4 +105,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

@@ -27,7 +27,8 @@ from peaframe.eval.benchmarks.audioset import (
     find_table,
     read_segments,
 )
-from peaframe.recipes.prepare_files import folder_at, place, run, source_and_out, tell
+from peaframe.recipes import program
+from peaframe.recipes.prepare_files import folder_at, place, source_and_out, tell
 
 
 def segments_in(path: Path, segments: Segments) -> dict[str, float | None]:
@@ -91,4 +92,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

@@ -15,7 +15,8 @@ from peaframe.errors import FormatError
 from peaframe.eval.benchmarks import find
 from peaframe.eval.benchmarks.audio_files import first_there
 from peaframe.eval.benchmarks.desed import PARTS, table_of
-from peaframe.recipes.prepare_files import place, place_all, run, source_and_out, tell
+from peaframe.recipes import program
+from peaframe.recipes.prepare_files import place, place_all, source_and_out, tell
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,4 +41,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

@@ -6,14 +6,14 @@ import argparse
 import filecmp
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from peaframe.errors import FormatError, OptionError, PeaframeError
+from peaframe.errors import FormatError, OptionError
 from peaframe.eval.benchmarks import find
 from peaframe.files import atomic_path
+from peaframe.recipes import program
 
 SHOWN = 10
 
@@ -24,9 +24,7 @@ def source_and_out(description: str | None, arguments: Sequence[str] | None) -> 
     Raises:
         OptionError: SOURCE is no folder.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(description)
     parser.add_argument("source", type=Path, help="the corpus as its authors give it, archives unpacked")
     parser.add_argument("out", type=Path, help="folder to make; the same one again goes on where it stopped")
     args = parser.parse_args(arguments)
@@ -100,11 +98,3 @@ def tell(name: str, out: Path) -> None:
     if found.missing:
         rest = f", and {len(found.missing) - SHOWN} more" if len(found.missing) > SHOWN else ""
         print(f"  missing: {len(found.missing)} ({', '.join(found.missing[:SHOWN])}{rest})")
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a recipe; what it refuses is one line and exit code 1."""
-    try:
-        main()
-    except PeaframeError as error:
-        sys.exit(f"peaframe: error: {error}")

@@ -19,7 +19,6 @@ recordings is in part 0 only; background labels of fewer than N take turns, so t
 
 from __future__ import annotations
 
-import argparse
 import csv
 import difflib
 import hashlib
@@ -38,7 +37,8 @@ from peaframe.data.soundbank import Clip, read_manifest
 from peaframe.errors import FormatError, OptionError
 from peaframe.eval.bank import MIX, SCENE_SECONDS, SCENES, SEED
 from peaframe.events import Event
-from peaframe.recipes.prepare_files import folder_at, run, tell
+from peaframe.recipes import program
+from peaframe.recipes.prepare_files import folder_at, tell
 from peaframe.recipes.scene_manifest import JOURNAL, ListeningBank, Writer, alike, digits_of, write_scenes
 from peaframe.train.mini import Settings
 
@@ -119,9 +119,7 @@ def order_of(clips: Sequence[Clip], data: Path, config: MixConfig, *more: object
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Choose the clips, mix, write, print what is there."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="sound bank folder")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--scenes", type=int, default=SCENES, help="number of soundscapes")
@@ -174,4 +172,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

@@ -21,7 +21,6 @@ says.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -40,8 +39,9 @@ from tqdm import tqdm
 from peaframe import audio
 from peaframe.clock import SAMPLE_RATE, samples_of_seconds
 from peaframe.data.soundbank import read_manifest
-from peaframe.errors import AudioError, FormatError, OptionError, PeaframeError
+from peaframe.errors import AudioError, FormatError, OptionError
 from peaframe.files import atomic_path
+from peaframe.recipes import program
 
 RATE = 8  # pictures a second
 SIDE = 96  # pixels
@@ -260,9 +260,7 @@ def prepare(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, prepare, say what was made."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("stamps", type=Path, help="folder of stamps")
     parser.add_argument("out", type=Path, help="folder for films and tables")
     parser.add_argument("--soundbank", type=Path, help="folder of labelled sounds with a manifest.csv")
@@ -277,8 +275,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PeaframeError as error:
-        print("peaframe: error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+    program.run(main)

@@ -42,7 +42,7 @@ from peaframe.errors import FormatError, MissingExtraError, OptionError
 from peaframe.eval.benchmarks.audioset import COLUMNS, NAMES, TRAIN, Segments, display_names, find_table
 from peaframe.eval.benchmarks.rows import read_rows
 from peaframe.eval.tables import SUFFIX, ScoreTable, read_table
-from peaframe.recipes.prepare_files import run
+from peaframe.recipes import program
 from peaframe.scores import Scores
 
 if TYPE_CHECKING:
@@ -235,9 +235,7 @@ def _from_scores(args: argparse.Namespace) -> TeacherScores:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read, convert, write, print what is there."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     kinds = parser.add_subparsers(required=True, metavar="h5|scores")
     h5 = kinds.add_parser("h5", help="PretrainedSED's ensemble logits")
     h5.add_argument("files", type=Path, nargs="+", metavar="FILE", help="HDF5 files")
@@ -261,4 +259,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from peaframe.eval.benchmarks import find
 from peaframe.eval.benchmarks.urbansed import annotation_files, root_of
-from peaframe.recipes.prepare_files import place_all, run, source_and_out, tell
+from peaframe.recipes import program
+from peaframe.recipes.prepare_files import place_all, source_and_out, tell
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,4 +28,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    program.run(main)

@@ -28,8 +28,9 @@ from peaframe.models.audio_video import PEAudioVideoConfig, PEAudioVideoModel
 from peaframe.models.load import save_pe
 from peaframe.models.pretraining import av_config
 from peaframe.models.published import read_published
+from peaframe.recipes import program
 from peaframe.recipes.pretrain_data import Start, loader_of, measure_of, start_of
-from peaframe.recipes.train import leave, parse, train
+from peaframe.recipes.train import parse, train
 from peaframe.train.layers import refuse_without_compiler
 from peaframe.train.machine import Machine
 from peaframe.train.parallel import processes
@@ -119,4 +120,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave(main)
+    program.run(main)

@@ -14,7 +14,6 @@ one: the mean over its films and then over things, with an interval of 95 % by d
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,10 +25,11 @@ import torch
 from numpy.typing import NDArray
 
 from peaframe.data.clip_reader import ClipReader
-from peaframe.errors import FormatError, OptionError, PeaframeError
+from peaframe.errors import FormatError, OptionError
 from peaframe.losses.pairs import STAGE_1, STAGE_2
 from peaframe.models.checkpoint import write_text
 from peaframe.models.load import load_audio_video_model
+from peaframe.recipes import program
 from peaframe.recipes.config_files import find_config
 from peaframe.recipes.pretrain import pretrain, read_settings
 from peaframe.recipes.pretrain_data import Start, found_by, valid_batches
@@ -171,9 +171,7 @@ def study(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, study, show the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("config", help="YAML file, or the name of one that comes with peaframe")
     parser.add_argument("--shards", type=Path, default=Path("shards"), help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("runs/study"), help="default: %(default)s")
@@ -194,8 +192,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except PeaframeError as error:
-        print("peaframe: error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+    program.run(main)

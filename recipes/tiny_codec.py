@@ -13,7 +13,6 @@ stands for nothing published.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 from collections.abc import Sequence
@@ -29,10 +28,10 @@ from peaframe import audio
 from peaframe.clock import HOP_SAMPLES
 from peaframe.codec.dac_vae import Codec, EncoderBlock, Snake
 from peaframe.data.soundbank import read_manifest
-from peaframe.errors import PeaframeError
 from peaframe.models.checkpoint import write_tensors
 from peaframe.models.frontend import DECIMATION, SPECTRA_PER_FRAME, LogMel, decimator
 from peaframe.models.pretraining import TINY, av_config
+from peaframe.recipes import program
 
 _FRAMES = 25  # of a crop
 _QUIETEST = -40.0  # dB that a crop is turned down by at most
@@ -162,9 +161,7 @@ def explained(codec: Codec, sounds: Sequence[Tensor], seed: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, solve, measure, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     parser.add_argument("soundbank", type=Path, help="folder of labelled sounds with a manifest.csv")
     out = Path("peaframe/models/tiny/model.safetensors")
     parser.add_argument("--out", type=Path, default=out, help="default: %(default)s")
@@ -186,8 +183,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PeaframeError as error:
-        print("peaframe: error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+    program.run(main)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from peaframe.errors import OptionError, PeaframeError
+from peaframe.errors import OptionError
+from peaframe.recipes import program
 from peaframe.recipes.config_files import find_config, folder_of_run, is_pretraining
 from peaframe.train.machine import Machine
 
@@ -138,15 +139,6 @@ def _text(lines: Sequence[str]) -> str:
 
 def parse(text: str | None, arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments of a module whose docstring is `text`."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(text)
     declare(parser)
     return parser.parse_intermixed_args(arguments)
-
-
-def leave(main: Callable[[], int]) -> None:
-    """Leave the process with the exit code of `main`; an error of ours is one line and 2."""
-    try:
-        sys.exit(main())
-    except PeaframeError as error:
-        print("peaframe: error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)

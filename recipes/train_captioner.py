@@ -32,7 +32,8 @@ from peaframe.captions.prefix_rows import KeptRows, load_rows
 from peaframe.captions.prefix_training import PrefixRun, PrefixTraining
 from peaframe.captions.tables import write_failed
 from peaframe.errors import OptionError
-from peaframe.recipes.prepare_files import folder_at, run
+from peaframe.recipes import program
+from peaframe.recipes.prepare_files import folder_at
 from peaframe.train.optim import Schedule
 from peaframe.train.parallel import processes
 from peaframe.train.run import stop_signals
@@ -120,9 +121,7 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__)
     add = parser.add_argument
     add("table", type=Path, metavar="TABLE", help="clips with captions to learn from")
     add("out", type=Path, metavar="OUT", help="folder of the run, to write or to go on with")
@@ -165,4 +164,4 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run(lambda: sys.exit(main()))
+    program.run(main)

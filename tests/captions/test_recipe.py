@@ -106,5 +106,5 @@ def test_command_lines_that_make_no_sense(arguments, refusal, media):
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == "peaframe: error: got --part 'x', expected one such as 1/4\n"

@@ -74,7 +74,7 @@ def test_one_split_as_a_command(manifests, tmp_path):
     ((item, waveform),) = ShardReader(tmp_path / "out")
     assert (item.weak, item.split, item.duration, waveform.shape) == (("label 1",), "valid", 0.5, (24_000,))
     refused = subprocess.run([*command, "--split", "none"], capture_output=True, text=True, timeout=120)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert refused.stderr.startswith("peaframe: error: no item is of --split none")
 
 

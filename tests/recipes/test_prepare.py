@@ -93,15 +93,6 @@ def test_a_source_that_is_not_there_is_refused(tmp_path, refusal):
     assert message == f"got the source {tmp_path / 'none'}, expected a folder with the unpacked corpus"
 
 
-def test_what_a_recipe_refuses_is_one_line(tmp_path):
-    def main():
-        raise FormatError("no")
-
-    with pytest.raises(SystemExit) as caught:
-        prepare_files.run(main)
-    assert caught.value.code == "peaframe: error: no"
-
-
 # --- corpora
 
 

@@ -1,6 +1,5 @@
 """Runs that go on with another number of processes than they were begun with."""
 
-import json
 import os
 import runpy
 import subprocess
@@ -13,9 +12,7 @@ from safetensors.torch import load_file
 from torch.utils.data import Dataset
 
 from peaframe.data.epochs import Epochs, Order
-from peaframe.errors import ConfigError
 from peaframe.models.load import load_audio_video_model, load_model
-from peaframe.recipes import finetune as tuning
 from peaframe.train.dealt_anew import dealt_anew
 
 HERE = Path(__file__).parent
@@ -181,25 +178,3 @@ def test_fine_tuning_with_as_many_clips_a_step_is_the_same_run_elsewhere(
         next(line for line in runs.log(tmp_path / name) if "loss" in line) for name in ("whole", "changed")
     ]
     assert logs[1]["loss"] == pytest.approx(logs[0]["loss"], rel=1e-5)
-
-
-@pytest.mark.slow
-def test_what_was_saved_when_processes_shared_one_state_goes_on(
-    tmp_path, tiny_model, tokenizer_content, monkeypatch, refusal
-):
-    start = runs.make_start(tmp_path, tiny_model, tokenizer_content)
-    config = runs.write_config(tmp_path / "c.yaml", runs.values(*start, schedule={"steps": 4}))
-    settings = tuning.read_settings(config)
-    with monkeypatch.context() as patch:
-        patch.setattr(tuning, "stop_signals", runs.stopping(2))
-        patch.setattr("peaframe.train.run.of_all", lambda value, place: value)
-        assert not tuning.finetune(settings, tmp_path / "old")
-    assert isinstance(runs.state(tmp_path / "old")[1]["loader"], dict)
-    assert tuning.finetune(settings, tmp_path / "old")
-    assert tuning.finetune(settings, tmp_path / "new")
-    runs.same_run(tmp_path / "old", tmp_path / "new", with_log=False)
-    assert json.loads((tmp_path / "old" / "settings.json").read_text())["compile"] is False
-    told = refusal(
-        ConfigError, tuning.finetune, tuning.read_settings(config, ["accumulate=2"]), tmp_path / "old"
-    )
-    assert "other settings (accumulate)" in told  # which may change where processes change, too
