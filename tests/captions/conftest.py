@@ -1,9 +1,13 @@
 """Tiny real models of transformers with random weights, a real server of the chat-completions protocol, and media."""
 
 import json
+import runpy
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -12,6 +16,7 @@ import soundfile
 
 import peaframe
 
+processes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "processes.py")))
 TEXT = """
 a the and of in is with dog bird rain siren wind water man woman speaks barks sings falls loudly softly near far
 street forest room metal engine bell rings child laughs heard seen red green blue picture moves write caption
@@ -255,3 +260,25 @@ def arguments(models, media, server, tmp_path):
         return [str(media / clips), "--out", str(tmp_path / out), *ears, *eyes, *more]
 
     return arguments
+
+
+@pytest.fixture
+def killed_at_the_fifth(server, until):
+    """Begin the recipe with these arguments, kill it when it asks for the fifth time; gives what was answered."""
+
+    def killed(arguments):
+        good = server.answer
+
+        def stuck(body, count):  # from the fifth on nobody answers, until the run is dead
+            if count > 4:
+                until(lambda: server.answer is not stuck)
+            return good(body, count)
+
+        server.answer = stuck
+        command = [sys.executable, "-m", "peaframe.recipes.caption", *arguments]
+        processes.killed_while(command, lambda: len(server.bodies) < 5, 300)
+        kept = server.prompts()[:4]
+        server.answer = good
+        return kept
+
+    return killed

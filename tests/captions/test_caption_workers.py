@@ -1,10 +1,7 @@
 """Captions by many processes and by a real cluster: the bytes of one process, whatever dies meanwhile."""
 
-import os
 import runpy
-import signal
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -98,30 +95,15 @@ def test_processes_and_nodes_write_the_same_while_a_worker_is_killed(
 
 
 @pytest.mark.slow
-def test_a_run_on_a_cluster_that_was_killed_goes_on_here(made, arguments, server, many, tmp_path, until):
+def test_a_run_on_a_cluster_that_was_killed_goes_on_here(
+    made, arguments, server, many, tmp_path, until, killed_at_the_fifth
+):
     caption.main(arguments("whole", *PLAIN, clips=many.name))
     expected = sorted(server.prompts())
     server.bodies.clear()
-    good = server.answer
-
-    def stuck(body, count):  # from the fifth on nobody answers, until the run is dead
-        if count > 4:
-            until(lambda: server.answer is not stuck)
-        return good(body, count)
-
-    server.answer = stuck
     cluster = ["--engine", "ray", "--ray-address", made.address, "--jobs", "1"]
-    command = [sys.executable, "-m", "peaframe.recipes.caption"]
-    command += arguments("killed", *PLAIN, *cluster, clips=many.name)
-    server.answer = stuck
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    until(lambda: len(server.bodies) > 4 or run.poll() is not None)
-    os.kill(run.pid, signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL, run.stderr.read()
-    run.stderr.close()
-    kept = server.prompts()[:4]
+    kept = killed_at_the_fifth(arguments("killed", *PLAIN, *cluster, clips=many.name))
     assert not (tmp_path / "killed/captions.jsonl").exists()
-    server.answer = good
     until(lambda: not clusters.actors("Shared"))  # what wrote the answers has gone with it
     server.bodies.clear()
     caption.main(arguments("killed", *PLAIN, clips=many.name))

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
 
@@ -59,35 +57,13 @@ def test_parts_fill_the_answers_and_the_last_run_writes_the_table(arguments, ser
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_goes_on(arguments, server, many, tmp_path, until):
+def test_a_run_that_was_killed_goes_on(arguments, server, many, tmp_path, killed_at_the_fifth):
     caption.main(arguments("whole", *REST, clips=many.name))
     expected = sorted(server.prompts())
     assert len(expected) == 12
     server.bodies.clear()
-
-    good = server.answer
-
-    def stuck(body, count):  # from the fifth on nobody answers, until the run is dead
-        if count > 4:
-            until(lambda: server.answer is not stuck)
-        return good(body, count)
-
-    server.answer = stuck
-    command = [
-        sys.executable,
-        "-m",
-        "peaframe.recipes.caption",
-        *arguments("killed", *REST, clips=many.name),
-    ]
-    server.answer = stuck
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    until(lambda: len(server.bodies) > 4 or run.poll() is not None)
-    os.kill(run.pid, signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL, run.stderr.read()
-    run.stderr.close()
-    kept = server.prompts()[:4]
+    kept = killed_at_the_fifth(arguments("killed", *REST, clips=many.name))
     assert not (tmp_path / "killed/captions.jsonl").exists()
-    server.answer = good
     server.bodies.clear()
     caption.main(arguments("killed", *REST, clips=many.name))
     assert sorted(server.prompts()) == sorted(set(expected) - set(kept))

@@ -16,6 +16,7 @@ from peaframe.models.pretraining import av_config, new_model
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.flac"
 TINY = av_config("tiny")
+SHARD_BYTES = 12_000
 LATENT, SEEN = TINY.audio.codec.latent, TINY.video.features  # channels
 IMAGE = ImageConfig(size=42, patch=14, width=32, layers=2, heads=2, pool_heads=4)
 

@@ -79,6 +79,38 @@ def table(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def wanted(model_folder):
+    """Latents, and four pictures of each clip."""
+    return ClipContent(model=str(model_folder), frames=4)
+
+
+@pytest.fixture(scope="session")
+def written(table, wanted, tmp_path_factory):
+    """What one process makes of the table."""
+    out = tmp_path_factory.mktemp("written") / "out"
+    index = write_clip_shards(stream(table), out, wanted, shard_bytes=clips.SHARD_BYTES)
+    assert (index.samples, index.failed, index.duplicates) == (14, 5, 1)
+    return out
+
+
+@pytest.fixture
+def deadly(tmp_path, monkeypatch):
+    """A real death: workers import a site of the test's own, whose decoder kills itself on one path."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "from peaframe import audio\n"
+        "def read(path, *more, plain=audio.read):\n"
+        "    if str(path).endswith('same.wav'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return plain(path, *more)\n"
+        "audio.read = read\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(site))
+
+
+@pytest.fixture(scope="session")
 def latents(table, model_folder, tmp_path_factory):
     """Fourteen clips, all pictures, in shards of some."""
     out = tmp_path_factory.mktemp("shards") / "latents"

@@ -19,46 +19,18 @@ from peaframe.workers.ray_engine import RayEngine
 FOLDER = Path(__file__).parent
 clips = SimpleNamespace(**runpy.run_path(str(FOLDER / "clip_files.py")))
 clusters = SimpleNamespace(**runpy.run_path(str(FOLDER.parent / "annotate" / "clusters.py")))
-SHARD_BYTES = 12_000
-
-
-@pytest.fixture(scope="module")
-def wanted(model_folder):
-    return ClipContent(model=str(model_folder), frames=4)
-
-
-@pytest.fixture(scope="module")
-def alone(table, wanted, tmp_path_factory):
-    """What one process makes of it."""
-    out = tmp_path_factory.mktemp("alone") / "out"
-    index = write_clip_shards(stream(table), out, wanted, shard_bytes=SHARD_BYTES)
-    assert (index.samples, index.failed, index.duplicates) == (14, 5, 1)
-    return clips.content(out)
 
 
 def write(engine, table, out, wanted):
     try:
-        write_clip_shards(stream(table), out, wanted, shard_bytes=SHARD_BYTES, engine=engine)
+        write_clip_shards(stream(table), out, wanted, shard_bytes=clips.SHARD_BYTES, engine=engine)
     finally:
         engine.close()
     return clips.content(out)
 
 
 @pytest.mark.slow
-def test_a_clip_that_ends_its_workers_is_left_out_in_the_same_words(table, wanted, tmp_path, monkeypatch):
-    """A real death: workers import the test's site, whose decoder kills itself on one path."""
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(
-        "import os, signal\n"
-        "from peaframe import audio\n"
-        "def read(path, *more, plain=audio.read):\n"
-        "    if str(path).endswith('same.wav'):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return plain(path, *more)\n"
-        "audio.read = read\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(site))
+def test_a_clip_that_ends_its_workers_is_left_out_in_the_same_words(table, wanted, tmp_path, deadly):
     found = write(RayEngine(ClipMachine(wanted), 2), table, tmp_path / "ray", wanted)
     said = {row["path"]: row["reason"] for row in csv.DictReader(found["failed.csv"].decode().splitlines())}
     assert said["same.wav"] == "3 processes died or failed when they decoded it; repair the file"
@@ -68,8 +40,9 @@ def test_a_clip_that_ends_its_workers_is_left_out_in_the_same_words(table, wante
 
 @pytest.mark.slow
 def test_nodes_of_a_cluster_write_the_same_while_a_worker_and_a_node_are_lost(
-    table, wanted, alone, tmp_path, monkeypatch, capfd
+    table, wanted, written, tmp_path, monkeypatch, capfd
 ):
+    alone = clips.content(written)
     reasons = []
     plain = Attempt.lost
 

@@ -30,19 +30,6 @@ from peaframe.models.load import load_audio_video_model
 
 clips = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "clip_files.py")))
 processes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "processes.py")))
-SHARD_BYTES = 12_000
-
-
-@pytest.fixture(scope="module")
-def wanted(model_folder):
-    return ClipContent(model=str(model_folder), frames=4)
-
-
-@pytest.fixture(scope="module")
-def written(table, wanted, tmp_path_factory):
-    out = tmp_path_factory.mktemp("shards") / "out"
-    write_clip_shards(stream(table), out, wanted, shard_bytes=SHARD_BYTES)
-    return out
 
 
 def samples(folder):
@@ -140,19 +127,21 @@ def test_the_index_tells_the_model_and_readers_of_items_refuse_it(written, model
 
 @pytest.mark.slow
 def test_several_processes_give_the_same_bytes(written, table, wanted, tmp_path):
-    write_clip_shards(stream(table), tmp_path / "out", wanted, shard_bytes=SHARD_BYTES, jobs=2)
+    write_clip_shards(stream(table), tmp_path / "out", wanted, shard_bytes=clips.SHARD_BYTES, jobs=2)
     assert clips.content(tmp_path / "out") == clips.content(written)
 
 
 def test_written_again_nothing_changes_and_others_are_refused(written, table, wanted, tmp_path, refusal):
     before = clips.content(written)
-    write_clip_shards(stream(table), written, wanted, shard_bytes=SHARD_BYTES)
+    write_clip_shards(stream(table), written, wanted, shard_bytes=clips.SHARD_BYTES)
     assert clips.content(written) == before
     rows = list(stream(table))
     other = ClipContent(model=str(clips.write_model(tmp_path / "tiny", seed=1)), frames=4)
-    message = refusal(OptionError, write_clip_shards, rows, written, other, shard_bytes=SHARD_BYTES)
+    message = refusal(OptionError, write_clip_shards, rows, written, other, shard_bytes=clips.SHARD_BYTES)
     assert "holds shards of made" in message
-    message = refusal(OptionError, write_clip_shards, rows[1:], written, wanted, shard_bytes=SHARD_BYTES)
+    message = refusal(
+        OptionError, write_clip_shards, rows[1:], written, wanted, shard_bytes=clips.SHARD_BYTES
+    )
     assert "was made of other items" in message
     assert clips.content(written) == before
 
@@ -247,21 +236,8 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(table, wanted, model_
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_takes_only_its_clip_along(written, table, wanted, tmp_path, monkeypatch):
-    """A real death: a path that a decoder of the test's own kills itself on, in workers that import the test's site."""
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(
-        "import os, signal\n"
-        "from peaframe import audio\n"
-        "def read(path, *more, plain=audio.read):\n"
-        "    if str(path).endswith('same.wav'):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return plain(path, *more)\n"
-        "audio.read = read\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    write_clip_shards(stream(table), tmp_path / "out", wanted, shard_bytes=SHARD_BYTES, jobs=2)
+def test_a_process_that_dies_takes_only_its_clip_along(written, table, wanted, tmp_path, deadly):
+    write_clip_shards(stream(table), tmp_path / "out", wanted, shard_bytes=clips.SHARD_BYTES, jobs=2)
     found = samples(tmp_path / "out")
     assert list(found) == clips.KEYS
     assert found == samples(written)
