@@ -16,7 +16,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a path to write to that becomes `path` only if the block ends well.
 
     The path given is an empty new file in the folder of `path`, with the same suffix and the permissions any
-    new file gets. After the block it replaces `path`; after an error it is removed and `path` is as before.
+    new file gets. After the block it replaces `path`, once it is on the disk: a power cut leaves the one or the other.
+    After an error it is removed and `path` is as before.
     Where `path` is a link, the file it points to is replaced.
 
     Raises:
@@ -31,9 +32,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temp
+        to_disk(temp)
         os.replace(temp, target)
     except OSError as error:
         raise FormatError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         with suppress(OSError):
             temp.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until what a file holds is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas
@@ -314,3 +315,18 @@ def test_atomic_path(tmp_path: Path) -> None:
     assert (tmp_path / "link.npz").is_symlink()
     assert target.read_bytes() == b"second"
     assert sorted(os.listdir(tmp_path)) == ["a.npz", "link.npz"]
+
+
+def test_atomic_path_is_on_the_disk_before_it_takes_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, seen = tmp_path / "a.txt", []
+
+    def fsync(number: int, plain: Callable[[int], None] = os.fsync) -> None:
+        seen.append((os.pread(number, 9, 0), target.exists()))
+        plain(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic_path(target) as temp:
+        temp.write_text("whole")
+    assert (seen, target.read_text()) == ([(b"whole", False)], "whole")

@@ -32,6 +32,7 @@ from safetensors.numpy import save_file
 
 from peaframe.clock import FRAME_RATE
 from peaframe.errors import FormatError, OptionError
+from peaframe.files import to_disk
 from peaframe.json_files import load_json, save_json
 
 __all__ = ["TeacherScores", "open_teacher", "recording_name", "write_teacher"]
@@ -290,8 +291,7 @@ def _write_shards(
         mode = path.stat().st_mode
         save_file(held, path)
         path.chmod(mode)  # the library makes its own file, for its owner alone
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
+        to_disk(path)
         shards[path.name] = {name: len(logits) for name, logits in held.items()}
         held.clear()
 
