@@ -66,14 +66,9 @@ def sink(path: Path, meta: Mapping[str, Any]) -> Iterator[Sink]:
     """A file that takes recording after recording; whole when the block ends well.
 
     Raises:
-        FormatError: as `dumps`, or pyarrow is too old for that.
+        FormatError: as `dumps`.
         MissingExtraError: pyarrow is not installed.
     """
-    _, parquet = _arrow()
-    if not hasattr(parquet.ParquetWriter, "add_key_value_metadata"):
-        raise FormatError(
-            "Parquet as it grows needs pyarrow 16 or later; run: pip install --upgrade pyarrow, or save it at once"
-        )
     _said(meta, [])  # before hours of work, not after
     with path.open("wb") as file, _Rows(file, meta) as rows:
         yield rows
