@@ -64,7 +64,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             pass
     elif hint is Path and isinstance(value, (str, Path)):
         return Path(value)
-    elif isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+    elif (
+        origin is None
+        and isinstance(hint, type)
+        and isinstance(value, hint)
+        and (hint is bool or not isinstance(value, bool))
+    ):
         return value
     raise ConfigError(f"key {where!r}: got {value!r}, expected {getattr(hint, '__name__', hint)}")
 

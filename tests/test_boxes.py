@@ -222,7 +222,7 @@ def test_options_with_boxes_are_plain_values() -> None:
 
 # What holds for any curve
 
-LEVELS = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
+LEVELS = st.sampled_from(np.float32([0.0, 0.1, 0.25, 0.5, 0.75, 1.0]).tolist())
 CURVES = st.one_of(
     arrays(np.float32, st.integers(0, 80), elements=st.one_of(LEVELS, st.floats(0, 1, width=32))),
     arrays(np.float32, st.integers(0, 80), elements=LEVELS),

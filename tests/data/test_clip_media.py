@@ -62,7 +62,8 @@ def test_the_cover_of_a_record_is_no_video(tmp_path, refusal):
     with av.open(str(tmp_path / "a.mp3"), "w") as container:
         heard = container.add_stream("mp3", rate=48_000)
         seen = container.add_stream("mjpeg", rate=1)
-        seen.width, seen.height, seen.pix_fmt, seen.disposition = 48, 32, "yuvj420p", Disposition.attached_pic
+        seen.width, seen.height, seen.pix_fmt = 48, 32, "yuvj420p"
+        seen.disposition = Disposition.attached_pic.value
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 48_000
         container.mux(seen.encode(av.VideoFrame.from_ndarray(clips.picture(1), format="rgb24")))

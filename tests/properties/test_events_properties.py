@@ -22,7 +22,7 @@ from peaframe.spans import median_filter
 
 LABELS = ("dog", "cat", "siren")
 # Few distinct values, so that ties with thresholds and long runs are common.
-LEVELS = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 1.0])
+LEVELS = st.sampled_from(np.float32([0.0, 0.1, 0.3, 0.5, 0.7, 1.0]).tolist())
 LENGTHS = st.one_of(st.just(0.0), st.floats(0, 0.5), st.sampled_from([0.04, 0.08, 0.12, 0.28, 0.36]))
 STARTS = st.one_of(st.just(0.0), st.integers(0, 50_000).map(clock.frame_start_seconds), st.floats(0, 1e5))
 

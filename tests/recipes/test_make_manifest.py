@@ -301,5 +301,5 @@ def test_as_a_command(tmp_path):
         "  rain: 0 events, 0.0 s; weak in 1, absent from 0",
     ]
     done = subprocess.run([*command, "gone"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "peaframe: error: got the source gone, expected a folder for --kind folders\n"
