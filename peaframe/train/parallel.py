@@ -95,10 +95,10 @@ def shared(student: nn.Module, place: Place, kind: str, apart: Collection[Tensor
     whole_ones = {tensor.data_ptr() for tensor in apart}
     ignored = {p for p in student.parameters() if p.data_ptr() in whole_ones}
     _lengthen(student)
-    for module in student.modules():
-        if isinstance(module, (Layer, TextLayer)):
-            fully_shard(module, mesh=mesh, ignored_params=ignored)
-    fully_shard(student, mesh=mesh, ignored_params=ignored)
+    layers = [module for module in student.modules() if isinstance(module, (Layer, TextLayer))]
+    for module in (*layers, student):
+        own = fully_shard(module, mesh=mesh, ignored_params=ignored)
+        own.set_force_sum_reduction_for_comms(place.device.type == "cpu")  # gloo has taken averages for sums
     return student
 
 
