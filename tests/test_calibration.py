@@ -152,7 +152,9 @@ SAMPLES = st.integers(1, 40).flatmap(
         arrays(
             np.float32,
             count,
-            elements=st.one_of(st.floats(0, 1, width=32), st.sampled_from(np.float32([0, 0.1, 0.3, 0.9, 1]).tolist())),
+            elements=st.one_of(
+                st.floats(0, 1, width=32), st.sampled_from(np.float32([0, 0.1, 0.3, 0.9, 1]).tolist())
+            ),
         ),
         arrays(np.bool_, count),
     )
