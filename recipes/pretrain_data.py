@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from peaframe.data.clip_batches import ClipBatches, ClipOptions
 from peaframe.data.clip_reader import ClipMixture, ClipReader
 from peaframe.errors import ConfigError, ModelError, OptionError
+from peaframe.eval.ranking import auroc
 from peaframe.eval.retrieval import retrieve_scores
 from peaframe.losses.pairs import SIDES
 from peaframe.models import checkpoint
@@ -264,13 +265,8 @@ def shares_ahead(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArr
     Returns:
         (queries,), from 0 to 1; 1 where nothing is wrong.
     """
-    out = np.ones(len(scores))
-    for i, (row, marks) in enumerate(zip(scores, right, strict=True)):
-        wrong = np.sort(row[~marks])
-        if len(wrong):
-            below, to = (np.searchsorted(wrong, row[marks], side) for side in ("left", "right"))
-            out[i] = (below + to).mean() / 2 / len(wrong)
-    return out
+    areas = [auroc(row, marks) for row, marks in zip(scores, right, strict=True)]
+    return np.nan_to_num(areas, nan=1.0)
 
 
 def retrieval(model: PretrainModel, batches: list[PretrainBatch], device: torch.device) -> dict[str, float]:

@@ -16,7 +16,6 @@ from peaframe.annotate.folder import Folder
 from peaframe.annotate.journal import Journal
 from peaframe.annotate.records import File, Part
 from peaframe.annotate.work import Facts, Orders, PieceResult, PlainEvent, UnitResult, events_of
-from peaframe.files import to_disk
 from peaframe.infer.embeddings import Embeddings
 from peaframe.scores import Scores
 from peaframe.version import __version__
@@ -133,10 +132,8 @@ class Joiner:
         meta = {"model": self._facts.model, "peaframe": __version__}
         with self._folder.new(self._folder.scores(file.name)) as temporary:
             Scores(values, self._orders.queries, 0.0, seconds, meta).save(temporary)
-            to_disk(temporary)
 
     def _save_embeddings(self, file: File, values: NDArray[np.float16], seconds: float) -> None:
         kept = Embeddings(values, self._facts.model, self._facts.fingerprint, 0.0, seconds, file.name)
         with self._folder.new(self._folder.embeddings(file.name)) as temporary:
             kept.save(temporary)
-            to_disk(temporary)
