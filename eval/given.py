@@ -24,6 +24,7 @@ from peaframe.version import __version__
 __all__ = ["score_events", "score_tables"]
 
 FEW = 5
+THRESHOLD = 0.5
 Events = dict[str, list[Event]]
 
 
@@ -31,7 +32,7 @@ def score_tables(
     scores: Path,
     reference: Path,
     durations: Path,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     *,
     resamples: int | None = None,
     progress: bool = False,
@@ -42,7 +43,8 @@ def score_tables(
         scores: The folder; a table for each recording of `durations`.
         reference: Table of true events.
         durations: Table of the recordings that are scored and their seconds.
-        threshold: Where events begin, for the metrics that need events.
+        threshold: Where events begin, for the metrics that need events; by default 0.5, and it is said if scores are
+            no probabilities.
         resamples: As for `evaluate`.
         progress: Show a bar on stderr if that is a terminal.
 
@@ -53,7 +55,7 @@ def score_tables(
         FormatError: A table cannot be read; with file and line.
         OptionError: Recordings are in one of the three only, or labels do not fit.
     """
-    if not math.isfinite(threshold):
+    if threshold is not None and not math.isfinite(threshold):
         raise OptionError(f"got the threshold {threshold}; expected a finite number")
     seconds = _durations(durations)
     truth, notes = _read(reference, seconds)
@@ -70,6 +72,8 @@ def score_tables(
         store = ScoreStore((name, read_table(path)) for name, path in tables.items())
     except OptionError as error:
         raise OptionError(f"{scores}: {error}") from error
+    notes += _unlike(store, threshold)
+    threshold = THRESHOLD if threshold is None else threshold
     found = {name: events_at(store[name], threshold) for name in store}
     document = evaluate(truth, seconds, found, store, resamples=resamples, progress=progress)
     document["settings"]["threshold"] = threshold
@@ -223,6 +227,19 @@ def _read(
     if late:
         notes.append(f"detections that reach beyond their recording's end, taken as they are: {late}")
     return events, [f"{path.name}: {note}" for note in notes]
+
+
+def _unlike(store: ScoreStore, threshold: float | None) -> list[str]:
+    """What to say of scores that a threshold does not part, or that the default one was not made for."""
+    columns = [column for column in map(store.column, store.labels) if len(column)]
+    low = min((float(column.min()) for column in columns), default=0.0)
+    high = max((float(column.max()) for column in columns), default=1.0)
+    run = f"scores run from {low:g} to {high:g}"
+    if threshold is None and (low < 0 or high > 1):
+        return [f"{run}, so are no probabilities, and events are those over {THRESHOLD}: give a --threshold"]
+    if threshold is not None and not low <= threshold < high:
+        return [f"{run}: the threshold {threshold:g} is under or over all of them, and parts no events"]
+    return []
 
 
 def _same(named: Mapping[str, Any], seconds: Mapping[str, float], path: Path, durations: Path) -> None:

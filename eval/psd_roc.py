@@ -70,13 +70,14 @@ class Tally:
             gtc: Share of an event that relevant detections must cover.
             cttc: Share of a false positive that another label's events must cover.
             cross: All labels' events, if cross-triggers count.
-            present_only: Take the scores of recordings without the label for 0.
+            present_only: Take the scores of recordings without the label for 0, or the label's least if that is less.
         """
         column = corpus.column(label)
         own = np.zeros(len(corpus.files), dtype=np.bool_)
         own[corpus.files_with[label]] = True
         if present_only:
-            column = np.where(np.repeat(own, corpus.frames), column, np.float32(0))
+            nothing = np.minimum(column.min(initial=0), 0)
+            column = np.where(np.repeat(own, corpus.frames), column, nothing)
         everywhere = Strip.of(column, corpus.frames, corpus.edges)
         strip = Strip.of(
             column[np.repeat(own, corpus.frames)],

@@ -130,8 +130,9 @@ def psds(
         settings: `PSDS1`, `PSDS2`, or any others.
         durations: Seconds of each recording; by default what its scores cover.
         labels: Score these labels only; by default all labels of the scores.
-        present_only: Take the scores of each recording's absent labels for 0: with the settings of PSDS1 the
-            macro mean then is PSDS1_T (FlexSED), which asks when and not whether.
+        present_only: Take the scores of each recording's absent labels for 0, or for the label's least score if
+            some are negative, as logits are: with the settings of PSDS1 the macro mean then is PSDS1_T (FlexSED),
+            which asks when and not whether.
         weights: (resamples, recordings) how often each recording counts in each resample, recordings by
             name; see `peaframe.eval.resample`.
 

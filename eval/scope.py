@@ -79,13 +79,20 @@ def draws_of(
 
 
 def odd_lengths(scores: Mapping[str, FrameScores], durations: Mapping[str, float]) -> list[str]:
-    """What to say of scores that end long before or after their recording."""
+    """What to say of scores that do not begin and end with their recording."""
     edges = scores.edges if isinstance(scores, ScoresByLabel) else lambda name: scores[name].edges
-    ends = {name: float(edges(name)[-1]) for name in sorted(durations)}
-    odd = [name for name, end in ends.items() if abs(end - durations[name]) > FAR]
-    if not odd:
-        return []
-    return [
-        f"recordings whose scores end over {FAR:g} s before or after them, as with a wrong frame rate: {len(odd)}, "
-        f"first {odd[0]!r} ({ends[odd[0]]:g} of {durations[odd[0]]:g} s)"
-    ]
+    reach = {name: (float(edges(name)[0]), float(edges(name)[-1])) for name in sorted(durations)}
+    late = [name for name, (begin, _) in reach.items() if begin > FAR]
+    odd = [name for name, (_, end) in reach.items() if abs(end - durations[name]) > FAR]
+    said = []
+    if late:
+        said.append(
+            f"recordings whose scores begin over {FAR:g} s late: {len(late)}, first {late[0]!r} "
+            f"(at {reach[late[0]][0]:g} s)"
+        )
+    if odd:
+        said.append(
+            f"recordings whose scores end over {FAR:g} s before or after them, as with a wrong frame rate: {len(odd)}, "
+            f"first {odd[0]!r} ({reach[odd[0]][1]:g} of {durations[odd[0]]:g} s)"
+        )
+    return said

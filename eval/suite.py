@@ -54,7 +54,7 @@ class Case:
     """What is scored; results that several metrics share are computed once.
 
     Attributes:
-        truth: True events of every recording, merged.
+        truth: True events of every recording, as given: metrics that want them merged merge them.
         durations: Seconds of every recording.
         found: Detected events of every recording.
         scores: Scores of every recording, or None.
@@ -98,7 +98,7 @@ class Case:
 
     @cached_property
     def psds1_t(self) -> PSDSResult:
-        """PSDS of scenario 1 where absent labels score 0."""
+        """PSDS of scenario 1 where absent labels are not scored."""
         return psds(
             self.given,
             settings=PSDS1,
@@ -207,7 +207,8 @@ def evaluate(
     """Take all metrics and make the document; see `peaframe.eval.report` for what it becomes.
 
     Args:
-        truth: True events by recording; events of one label that overlap or touch are merged, and that is noted.
+        truth: True events by recording. For all but event F1 and sed_eval's own figures, which take them as they are,
+            those of one label that overlap or touch are merged, and that is noted.
         durations: Seconds of every recording; names exactly the recordings that are scored.
         found: Detected events by recording.
         scores: Scores by recording, for the metrics that need them.
@@ -228,16 +229,17 @@ def evaluate(
     check_recordings(truth, durations, found, scores)
     chosen, notes = _chosen(metrics, scores is not None, bool(framed))
     names = sorted(durations)
-    merged = {name: merge_events(truth.get(name, ())) for name in names}
-    lost = sum(len(truth.get(name, ())) - len(merged[name]) for name in names)
-    wanted = labels_of(labels, scores, merged, found)
+    wanted = labels_of(labels, scores, truth, found)
     among = frozenset(wanted)
-    merged = {name: [event for event in own if event.label in among] for name, own in merged.items()}
+    real = {name: [event for event in truth.get(name, ()) if event.label in among] for name in names}
+    merged = {name: merge_events(own) for name, own in real.items()}
     heard = {name: [event for event in found.get(name, ()) if event.label in among] for name in names}
     draws, said = draws_of(resamples, names, len(wanted), scores)
-    case = Case(merged, durations, heard, scores, wanted, resample(len(names), draws, seed), framed)
-    if lost:
-        notes.append(f"true events merged into another of their label that they overlap or touch: {lost}")
+    case = Case(real, durations, heard, scores, wanted, resample(len(names), draws, seed), framed)
+    if lost := sum(len(real[name]) - len(merged[name]) for name in names):
+        notes.append(
+            f"true events that overlap or touch another of their label: {lost}; merged for all but event F1"
+        )
     notes += said + ([] if scores is None else odd_lengths(scores, durations))
     counts = case.events
     never = frozenset(counts.unscored)
@@ -246,7 +248,7 @@ def evaluate(
     document: dict[str, Any] = {
         "recordings": len(names),
         "hours": sum(durations.values()) / 3600,
-        "events": sum(map(len, merged.values())),
+        "events": sum(map(len, real.values())),
         "metrics": {},
         "per_label": _rows(counts),
         "settings": {"resamples": draws, "seed": seed, "level": 0.95},

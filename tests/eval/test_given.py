@@ -131,6 +131,43 @@ def test_tables_that_do_not_last_as_long_as_their_recording_are_said(tmp_path: P
     ]
 
 
+def test_scores_that_the_threshold_does_not_fit_are_said(tmp_path: Path) -> None:
+    scores = tmp_path / "s"
+    scores.mkdir()
+    table(scores / "a.tsv", {"dog": [-3, 40, -1, -1]})
+    truth = written(tmp_path / "t.tsv", "filename onset offset event_label", "a 1 2 dog")
+    durations = written(tmp_path / "d.tsv", "filename duration", "a 4")
+    end = "no intervals: of one recording there is nothing to draw"
+
+    def notes(threshold: float | None) -> list[str]:
+        said: list[str] = score_tables(scores, truth, durations, threshold)["notes"]
+        return said
+
+    assert notes(None) == [
+        "scores run from -3 to 40, so are no probabilities, and events are those over 0.5: give a --threshold",
+        end,
+    ]
+    assert notes(-3.0) == notes(0.5) == [end]
+    assert notes(40.0) == [
+        "scores run from -3 to 40: the threshold 40 is under or over all of them, and parts no events",
+        end,
+    ]
+
+
+def test_scores_that_begin_late_are_said(tmp_path: Path) -> None:
+    scores = tmp_path / "s"
+    scores.mkdir()
+    table(scores / "a.tsv", {"dog": [0.1, 0.9, 0.1, 0.1]})
+    lines = (scores / "a.tsv").read_text().splitlines(keepends=True)
+    (scores / "a.tsv").write_text(lines[0] + "".join(lines[2:]))
+    truth = written(tmp_path / "t.tsv", "filename onset offset event_label", "a 1 2 dog")
+    durations = written(tmp_path / "d.tsv", "filename duration", "a 4")
+
+    document = score_tables(scores, truth, durations, resamples=0)
+
+    assert document["notes"][-1] == "recordings whose scores begin over 0.5 s late: 1, first 'a' (at 1 s)"
+
+
 def small(folder: Path) -> tuple[Path, Path, Path]:
     """Two score tables, true events and durations that fit."""
     scores = folder / "scores"

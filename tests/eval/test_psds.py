@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from peaframe.errors import OptionError
 from peaframe.eval import PSDS1, PSDS2, PSDSSettings, psds
+from peaframe.eval.tables import ScoreTable
 from peaframe.events import Event
 from peaframe.scores import Scores
 
@@ -140,6 +141,23 @@ def test_overlapping_truth_of_one_label_is_merged_and_said() -> None:
     result = psds({"a": curves(dog=values)}, {"a": split}, replace(PSDS1, gtc=1.0, dtc=1.0))
 
     assert (result.value, result.merged) == (1.0, 2)
+
+
+def test_a_label_that_is_absent_is_under_all_scores_of_any_scale() -> None:
+    rng = np.random.default_rng(0)
+    chances = rng.uniform(0.01, 0.99, (4, 250, 2))
+    truth = {"a": [Event(1, 3, "dog")], "b": [Event(4, 5, "cat"), Event(2, 9, "dog")]}
+    edges = np.arange(251) * 0.04
+
+    def present(values: NDArray[np.float64]) -> float:
+        tables = {name: ScoreTable(v, ("dog", "cat"), edges) for name, v in zip("abcd", values, strict=True)}
+        return psds(tables, truth, PSDS1, present_only=True).macro
+
+    expected = present(chances)
+
+    assert 0 < expected < 1
+    assert present(np.log(chances / (1 - chances))) == pytest.approx(expected, abs=1e-12)
+    assert present(100 * chances - 300) == pytest.approx(expected, abs=1e-12)
 
 
 def test_named_labels_only() -> None:

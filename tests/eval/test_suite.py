@@ -241,17 +241,33 @@ def test_merged_events_and_detections_of_what_never_happens_are_noted() -> None:
     document = evaluate(truth, {"a": 10.0, "b": 10.0}, found)
 
     assert document["notes"] == [
-        "true events merged into another of their label that they overlap or touch: 2",
+        "true events that overlap or touch another of their label: 2; merged for all but event F1",
         "detections of labels without true events, which count nowhere: 3",
     ]
     assert document["unscored"] == ["cow", "owl"]
-    assert document["events"] == 2
+    assert document["events"] == 4
+    assert values(document)["intersection_f1_micro"] == pytest.approx(2 / 3)
+    assert values(document)["event_f1_micro"] == 0.0
+    assert document["worst"] == [{"recording": "a", "f1": 0.0, "missed": 4, "false": 1}]
+
+
+def test_event_f1_takes_touching_events_apart_as_sed_eval_does() -> None:
+    halves = [Event(1, 2, "dog"), Event(2, 3, "dog"), Event(2.5, 4, "dog")]
+    truth = {"a": halves, "b": [Event(5, 6, "cat")]}
+    found = {"a": [Event(1, 2.05, "dog"), Event(2, 3, "dog")], "b": [Event(5, 6, "cat"), Event(5, 6.5, "cat")]}
+
+    perfect = evaluate(truth, {"a": 10.0, "b": 10.0}, truth)
+    document = evaluate(truth, {"a": 10.0, "b": 10.0}, found)
+
+    assert {values(perfect)[key] for key in ("event_f1_macro", "event_f1_micro")} == {1.0}
     assert {label: row["event_f1"] for label, row in document["per_label"].items()} == {
-        "cat": 0.0,
-        "dog": 1.0,
+        "cat": pytest.approx(2 / 3),
+        "dog": pytest.approx(4 / 5),
     }
-    assert values(document)["event_f1_micro"] == pytest.approx(2 / 3)
-    assert document["worst"] == [{"recording": "a", "f1": pytest.approx(2 / 3), "missed": 1, "false": 0}]
+    theirs = document["sed_eval"]["event_based"]
+    assert values(document)["event_f1_micro"] == pytest.approx(theirs["micro"]["f_measure"])
+    assert values(document)["event_f1_macro"] == pytest.approx(theirs["macro"]["f_measure"])
+    assert theirs["per_label"]["dog"]["reference"] == 3
 
 
 def test_without_sed_eval_all_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
