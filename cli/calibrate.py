@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from peaframe import formats
 from peaframe.calibration import Calibration
 from peaframe.cli.options import add_model_arguments, check_inputs
 from peaframe.cli.output import check_destinations, print_text, table
@@ -29,7 +28,7 @@ examples:
   peaframe detect street.wav "dog barking" --calibration mine.json
 
 The truth is a table `filename onset offset event_label`, tab-separated; its labels are the queries, and its file names
-are looked up in the folder. A table of what was fitted for each query goes to standard output, a summary to standard
+are looked up in the folder (in its audio/ too, and below), as `peaframe eval run folder` does. A table of what was fitted for each query goes to standard output, a summary to standard
 error. What it says was gained is measured on the same recordings, so expect less on others.
 """
 
@@ -59,13 +58,13 @@ def run(args: argparse.Namespace) -> None:
     """Listen, fit, write, and say what it brought."""
     check_inputs({"truth": args.truth}, output=args.output)
     check_destinations(str(args.data), output=args.output)
-    truth = _truth(args.truth, args.data)
+    files, truth = _named(args.truth, args.data)
     queries = sorted({event.label for events in truth.values() for event in events})
     from peaframe.infer.detector import load
 
     detector = load(args.model, args.device, args.precision)
     began = time.perf_counter()
-    scores = _listen(detector, args.data, truth, queries)
+    scores = _listen(detector, files, queries)
     from peaframe.eval.tuning import ENOUGH, fit_calibration
 
     fitted = fit_calibration(
@@ -87,34 +86,34 @@ def run(args: argparse.Namespace) -> None:
         )
 
 
-def _truth(path: Path, folder: Path) -> Truth:
-    """The events of each recording; refuses what is missing at once, it should not have to wait for the model."""
-    from peaframe import audio
+def _named(table: Path, folder: Path) -> tuple[dict[str, Path], Truth]:
+    """Each recording's file and its events; refuses what is missing at once, it should not have to wait for the model."""
+    from peaframe.eval.benchmarks.folder import recordings_of
 
-    truth = {
-        name: [Event(event.onset, event.offset, event.label.strip()) for event in events]
-        for name, events in formats.load(path, "tsv").items()
-    }
-    if not any(truth.values()):
-        raise FormatError(f"{path}: holds no event; expected some for each query to be calibrated")
     if not folder.is_dir():
         raise FormatError(f"{folder}: no such folder; give the one that holds the recordings")
-    missing = [name for name in truth if not (folder / name).is_file()]
-    if missing:
+    named = recordings_of(folder, table)
+    truth = {
+        name: [Event(event.onset, event.offset, event.label.strip()) for event in events]
+        for name, events in named.truth.items()
+    }
+    if named.missing:
         raise FormatError(
-            f"{path}: names {len(missing)} of {len(truth)} recordings that are not in {folder}, first {missing[0]!r}; "
-            "put them there, or leave them out of the table"
+            f"{table}: names {len(named.missing)} of {len(named.missing) + len(truth)} recordings that are not in "
+            f"{folder}, or cannot be read, first {named.missing[0]!r}; put them there, or leave them out of the table"
         )
-    for name in truth:
-        audio.probe(folder / name)
-    return truth
+    if not any(truth.values()):
+        raise FormatError(f"{table}: holds no event; expected some for each query to be calibrated")
+    for note in named.notes:
+        print(f"{table}: {note}", file=sys.stderr)
+    return dict(named.audio), truth
 
 
-def _listen(detector: Detector, folder: Path, truth: Truth, queries: list[str]) -> dict[str, Scores]:
+def _listen(detector: Detector, files: Mapping[str, Path], queries: list[str]) -> dict[str, Scores]:
     from tqdm import tqdm
 
-    bar = tqdm(truth, desc="listen", unit="recording", disable=None)
-    return {name: detector.score(folder / name, queries) for name in bar}
+    bar = tqdm(files.items(), desc="listen", unit="recording", disable=None)
+    return {name: detector.score(path, queries) for name, path in bar}
 
 
 def _f1(scores: Mapping[str, Scores], truth: Truth, options: Options) -> dict[str, float]:

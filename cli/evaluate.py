@@ -56,7 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     points.add_argument("reference", type=Path, help="true events: filename, onset, offset, event_label")
     points.add_argument("durations", type=Path, help="filename, duration in seconds")
     points.add_argument(
-        "--threshold", type=float, metavar="P", help="where events begin; default: 0.5, made for probabilities"
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="where events begin; default: 0.5, made for probabilities",
     )
     lists = actions.add_parser("events", help="score events of any system", allow_abbrev=False)
     lists.add_argument("reference", type=Path, help="true events: filename, onset, offset, event_label")

@@ -17,7 +17,7 @@ detect` does; `asfx-sed` a threshold of 0.5 and no filter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from peaframe.errors import FormatError
@@ -29,7 +29,7 @@ from peaframe.eval.benchmarks.rows import header_of
 from peaframe.events import EventOptions
 from peaframe.formats.delimited import COLUMNS
 
-__all__ = ["ASFX_SED", "DURATIONS", "FOLDER", "TRUTH"]
+__all__ = ["ASFX_SED", "DURATIONS", "FOLDER", "TRUTH", "recordings_of"]
 
 TRUTH, DURATIONS = "ground_truth.tsv", "durations.tsv"
 
@@ -40,11 +40,26 @@ def load(data: Path) -> Recordings:
     Raises:
         FormatError: No table or several, a malformed one, or none of its recordings is there.
     """
+    return recordings_of(data, _truth(data), read_durations(first_there(data, DURATIONS)))
+
+
+def recordings_of(data: Path, table: Path, durations: Mapping[str, float] | None = None) -> Recordings:
+    """The recordings of a folder that a table of true events names, and those with `durations`.
+
+    Args:
+        data: The folder.
+        table: True events, DCASE's columns.
+        durations: Seconds by recording; others are asked how long they are.
+
+    Raises:
+        FormatError: A malformed table, or none of its recordings is there.
+    """
     annotations = Annotations()
-    read_events(_truth(data), annotations)
-    durations = read_durations(first_there(data, DURATIONS))
-    for recording in durations:
+    read_events(table, annotations)
+    for recording in durations or ():
         annotations.name(recording)
+    if not annotations.recordings:
+        raise FormatError(f"{table}: names no recording; expected the true events of some")
     folder = first_there(data, "audio") or data
     names = _Names(data, folder, annotations.recordings)
     return annotations.recordings_of(

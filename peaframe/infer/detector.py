@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from peaframe import audio, formats
+from peaframe.audio.arrays import from_array
 from peaframe.calibration import Calibration
 from peaframe.clock import (
     HOP_SAMPLES,
@@ -138,7 +139,8 @@ class Detector:
         """Find when each described sound is heard.
 
         Args:
-            source: an audio or video file, mono samples (samples,) at 48 kHz, or a `.npz` file of embeddings.
+            source: an audio or video file, mono samples (samples,) at 48 kHz in [-1, 1] (or int16, int32 or uint8, as
+                WAV files hold them), or a `.npz` file of embeddings.
             queries: descriptions such as "dog barking", or names given to `use_queries`; repeated ones count once.
             options: how scores become events, for all queries or by query; None takes the calibration's, and the
                 model's own for queries it does not know.
@@ -161,6 +163,10 @@ class Detector:
             calibration.check_model(self.model.name, self.model.fingerprint())
             if options is None:
                 chosen = calibration.options(words, self.model.event_options)
+        if not isinstance(chosen, EventOptions | Mapping):
+            raise OptionError(
+                f"got the options {chosen!r}, expected EventOptions, or a mapping from queries to them"
+            )
         if isinstance(chosen, Mapping) and (missing := [word for word in words if word not in chosen]):
             raise OptionError(f"no event options for {missing[0]!r}; expected some for every query")
         scores = self.score(source, words, start=start, end=end, progress=progress)
@@ -247,8 +253,8 @@ class Detector:
             )
         words = _checked(queries)
         last = embeddings.start + embeddings.duration
-        begin, stop = embeddings.start if start is None else start, last if end is None else min(end, last)
-        if not embeddings.start <= begin < stop:
+        begin, stop = embeddings.start if start is None else start, last if end is None else end
+        if not embeddings.start <= begin < stop <= last:
             raise OptionError(
                 f"got start {start} s and end {end} s, the embeddings reach from {embeddings.start:g} to {last:g} s"
             )
@@ -346,12 +352,20 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def _checked(queries: Sequence[str]) -> list[str]:
     if isinstance(queries, str):
         raise OptionError(f"got the text {queries!r}, expected a list of queries such as [{queries!r}]")
+    for query in queries:
+        if not isinstance(query, str) or not query.isascii() and _broken(query):
+            raise OptionError(f"got the query {query!r}, expected text such as 'dog barking', in UTF-8")
     words = list(dict.fromkeys(query.strip() for query in queries))
     if not words:
         raise OptionError("got no queries, expected one or more texts such as 'dog barking'")
     if "" in words:
         raise ModelError("got an empty query, expected a few words such as 'dog barking'")
     return words
+
+
+def _broken(query: str) -> bool:
+    """Whether a query holds bytes of a command line that are no UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in query)
 
 
 def _open(
@@ -366,13 +380,7 @@ def _open(
         if start is not None and lead:
             blocks = audio.blocks(source, BLOCK_SECONDS, start - frame_start_seconds(lead), end)
         return blocks, expected
-    samples = np.asarray(source)
-    if samples.ndim != 1 or samples.size == 0:
-        raise AudioError(
-            f"got an array of shape {samples.shape}, expected mono samples (samples,) at 48 kHz, not 0"
-        )
-    if not np.isfinite(samples).all():
-        raise AudioError("got an array with NaN or infinite samples, expected finite numbers in [-1, 1]")
+    samples = from_array(source)
     times = (0.0 if start is None else start, seconds_of_samples(len(samples)) if end is None else end)
     first, stop = (samples_of_seconds(time) if math.isfinite(time) else -1 for time in times)
     if not 0 <= first < stop <= len(samples):
@@ -380,7 +388,7 @@ def _open(
             f"got start {start} s and end {end} s in {seconds_of_samples(len(samples)):g} s of audio, "
             "expected 0 <= start < end <= its length"
         )
-    return [samples[first - lead * HOP_SAMPLES : stop].astype(np.float32)], stop - first
+    return [samples[first - lead * HOP_SAMPLES : stop]], stop - first
 
 
 def _plain(options: Options) -> dict[str, Any]:

@@ -30,8 +30,9 @@ def cache_folder() -> Path:
 class TextEmbeddings:
     """Queries -> their embeddings by one model.
 
-    A file on disk holds one embedding, named by the model's fingerprint and the query's hash. What cannot be read or
-    written there is computed again; nothing depends on it.
+    A file on disk holds one embedding, named by the model's fingerprint and the hash of what the text tower is given: the
+    sizes of the tower and the query's token ids. What cannot be read or written there is computed again; nothing
+    depends on it.
     """
 
     def __init__(self, model: FrameModel) -> None:
@@ -81,16 +82,21 @@ class TextEmbeddings:
         )
 
     def _path(self, query: str) -> Path | None:
-        name = hashlib.sha256(query.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        return None if self._folder is None else self._folder / f"{name}.npy"
+        if self._folder is None or self._model.tokenizer is None:
+            return None
+        ids, _ = self._model.tokenizer([query])
+        given = f"{self._model.config} {ids.tolist()}"
+        return self._folder / f"{hashlib.sha256(given.encode()).hexdigest()[:32]}.npy"
 
     def _load(self, query: str) -> Tensor | None:
         path = self._path(query)
         with suppress(OSError, ValueError, EOFError):
             if path is not None and path.is_file():
-                values = torch.from_numpy(np.load(path, allow_pickle=False))
-                if values.shape == (self._model.embedding_dim,) and values.isfinite().all():
-                    return values.to(self._model.logit_scale)
+                with path.open("rb") as file:
+                    values = np.lib.format.read_array(file, allow_pickle=False)
+                if values.shape == (self._model.embedding_dim,) and values.dtype == np.float32:
+                    kept = torch.from_numpy(values)
+                    return kept.to(self._model.logit_scale) if kept.isfinite().all() else None
         return None
 
     def _store(self, query: str) -> None:

@@ -166,12 +166,12 @@ def test_boxes_work_without_a_calibration_and_in_a_plot(run, made, tmp_path):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("", ("truth.tsv:1: got an empty file",)),
-        (HEADER, ("truth.tsv: holds no event",)),
+        ("", ("truth.tsv:",)),
+        (HEADER, ("truth.tsv: names no recording",)),
         (HEADER + "take 0.wav\t\t\t\n", ("truth.tsv: holds no event",)),
-        (HEADER + "take 0.wav\t2\t1\tbeep\n", ("truth.tsv:2: ", "give 0 <= onset < offset")),
-        (HEADER + "take 0.wav\t0\t1\tbeep\ngone.wav\t0\t1\tbeep\n", ("names 1 of 2", "'gone.wav'")),
-        (HEADER + "take 0.wav\t0\t1\tbeep\ntext.wav\t0\t1\tbeep\n", ("text.wav",)),
+        (HEADER + "take 0.wav\t2\t1\tbeep\n", ("truth.tsv:2: ", "ends at 1 s, before its onset at 2 s")),
+        (HEADER + "take 0.wav\t0\t1\tbeep\ngone.wav\t0\t1\tbeep\n", ("names 1 of 2", "'gone'")),
+        (HEADER + "take 0.wav\t0\t1\tbeep\ntext.wav\t0\t1\tbeep\n", ("cannot be read, first 'text'",)),
     ],
 )
 def test_a_truth_that_does_not_fit_is_one_line(run, made, tmp_path, text, parts):
@@ -180,6 +180,27 @@ def test_a_truth_that_does_not_fit_is_one_line(run, made, tmp_path, text, parts)
     (tmp_path / "truth.tsv").write_text(text, encoding="utf-8")
     one_line(run(*arguments(tmp_path, tmp_path / "cal.json")), *parts)
     assert not (tmp_path / "cal.json").exists()
+
+
+def test_recordings_are_found_as_eval_finds_them(run, made, fitted, tmp_path):
+    shutil.copytree(made / "my recordings", tmp_path / "set" / "audio")
+    late = (made / "truth.tsv").read_text(encoding="utf-8") + "take 3.wav\t3.5\t300\ta low hum\n"
+    (tmp_path / "truth.tsv").write_text(late.replace(".wav", ".flac"), encoding="utf-8")
+
+    ran = run(
+        "calibrate",
+        "--data",
+        tmp_path / "set",
+        "--truth",
+        tmp_path / "truth.tsv",
+        "--output",
+        tmp_path / "cal.json",
+    )
+
+    assert ran.code == 0
+    assert "truth.tsv: true events cut that reach beyond their clip's end: 1\n" in ran.err
+    known = Calibration.load(tmp_path / "cal.json").queries
+    assert {query: fit.true_events for query, fit in known.items()} == {"beep": 6, "a low hum": 2}
 
 
 def test_wrong_names_are_one_line(run, made, tmp_path):

@@ -254,7 +254,10 @@ def test_merged_events_and_detections_of_what_never_happens_are_noted() -> None:
 def test_event_f1_takes_touching_events_apart_as_sed_eval_does() -> None:
     halves = [Event(1, 2, "dog"), Event(2, 3, "dog"), Event(2.5, 4, "dog")]
     truth = {"a": halves, "b": [Event(5, 6, "cat")]}
-    found = {"a": [Event(1, 2.05, "dog"), Event(2, 3, "dog")], "b": [Event(5, 6, "cat"), Event(5, 6.5, "cat")]}
+    found = {
+        "a": [Event(1, 2.05, "dog"), Event(2, 3, "dog")],
+        "b": [Event(5, 6, "cat"), Event(5, 6.5, "cat")],
+    }
 
     perfect = evaluate(truth, {"a": 10.0, "b": 10.0}, truth)
     document = evaluate(truth, {"a": 10.0, "b": 10.0}, found)

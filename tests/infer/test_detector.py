@@ -169,7 +169,15 @@ def test_what_is_saved_can_be_read_again(detector, street, tmp_path):
 
 @pytest.mark.parametrize(
     ("queries", "error"),
-    [([], OptionError), ("dog barking", OptionError), ([""], ModelError), (["dog", "  "], ModelError)],
+    [
+        ([], OptionError),
+        ("dog barking", OptionError),
+        ([""], ModelError),
+        (["dog", "  "], ModelError),
+        ([1], OptionError),
+        ([b"dog"], OptionError),
+        (["dog \udcff"], OptionError),
+    ],
 )
 def test_queries_that_make_no_sense_are_refused(detector, long_sound, queries, error):
     with pytest.raises(error):
@@ -204,6 +212,20 @@ def test_ranges_outside_the_recording_are_refused(detector, street, long_sound, 
 def test_options_must_cover_every_query(detector, long_sound):
     with pytest.raises(OptionError, match="a siren"):
         detector.detect(long_sound, QUERIES, {"dog barking": EVERYTHING})
+
+
+def test_options_of_another_kind_are_refused(detector, long_sound, refusal):
+    message = refusal(OptionError, detector.detect, long_sound, QUERIES, 0.5)
+    assert message == "got the options 0.5, expected EventOptions, or a mapping from queries to them"
+
+
+def test_samples_of_a_wav_file_as_it_holds_them_are_the_same_sound(detector, tmp_path, long_sound):
+    soundfile.write(tmp_path / "a.wav", long_sound, SAMPLE_RATE, subtype="PCM_16")
+    whole_numbers, _ = soundfile.read(tmp_path / "a.wav", dtype="int16")
+
+    assert whole_numbers.dtype == np.int16
+    of_array, of_file = detector.score(whole_numbers, QUERIES), detector.score(tmp_path / "a.wav", QUERIES)
+    np.testing.assert_array_equal(of_array.values, of_file.values)
 
 
 def test_a_device_that_is_not_there_is_refused():

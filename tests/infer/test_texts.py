@@ -1,5 +1,7 @@
 """Queries are embedded once; on disk for models whose text tower is slow, and never trusted blindly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,12 +65,30 @@ def test_another_model_finds_nothing(model, monkeypatch):
     assert len(counting.texts) == 3
 
 
-@pytest.mark.parametrize("damage", [b"", b"no array", None])
+def test_another_tokenizer_or_configuration_finds_nothing(model, monkeypatch):
+    TextEmbeddings(model)(QUERIES)
+    counting = Counting(model, monkeypatch)
+    before = model.tokenizer
+    model.tokenizer = lambda texts: (before(texts)[0] + 1, before(texts)[1])
+    TextEmbeddings(model)(QUERIES)
+    assert len(counting.texts) == 3
+    model.tokenizer = before
+    model.config = replace(model.config, text=replace(model.config.text, window=64))
+    TextEmbeddings(model)(QUERIES)
+    assert len(counting.texts) == 6
+
+
+@pytest.mark.parametrize("damage", [b"", b"no array", b"PK\x03\x04 no archive", "words", "archive", None])
 def test_a_damaged_file_is_made_again(model, damage):
     texts = TextEmbeddings(model)(["dog barking"])
     (file,) = (cache_folder() / "texts" / model.fingerprint()).iterdir()
     if damage is None:
         np.save(file, np.full(7, np.nan, dtype=np.float32))
+    elif damage == "words":
+        np.save(file, np.array(["a"] * 32))
+    elif damage == "archive":
+        with file.open("wb") as open_file:
+            np.savez(open_file, np.zeros(32, dtype=np.float32))
     else:
         file.write_bytes(damage)
     assert torch.equal(TextEmbeddings(model)(["dog barking"]), texts)
