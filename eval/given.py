@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from peaframe import formats
 from peaframe.errors import FormatError, OptionError
 from peaframe.eval.benchmarks.annotations import Annotations, read_durations, read_events
 from peaframe.eval.benchmarks.audio_files import recording_id
@@ -216,7 +217,15 @@ def _read(
     True events are cut at their recording's end; detections stay as they are, but for rows that are there twice.
     """
     annotations = Annotations()
-    read_events(path, annotations)
+    if path.suffix.lower() in (".tsv", ".txt", "") or path.is_dir():
+        read_events(path, annotations)
+    else:
+        for name, own in formats.load(path).items():
+            annotations.name(recording_id(name))
+            for event in own:
+                annotations.add(
+                    recording_id(name), f"{event.onset}", f"{event.offset}", event.label, str(path)
+                )
     ends = {} if seconds is None or detected else seconds
     events, notes = annotations.mended(ends, "detections" if detected else "true events")
     late = (

@@ -71,7 +71,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         and (hint is bool or not isinstance(value, bool))
     ):
         return value
-    raise ConfigError(f"key {where!r}: got {value!r}, expected {getattr(hint, '__name__', hint)}")
+    kind = "a list, such as [a, b]" if origin is tuple else getattr(hint, "__name__", hint)
+    raise ConfigError(f"key {where!r}: got {value!r}, expected {kind}")
 
 
 def load(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:

@@ -85,6 +85,7 @@ def test_as_dict_and_back():
         ({"name": None}, "key 'name': got None, expected str"),
         ({"name": "a", "fast": 1}, "key 'fast': got 1, expected bool"),
         ({"name": "a", "optim": 3}, "key 'optim': got 3, expected keys of Optim"),
+        ({"name": "a", "optim": {"betas": 1}}, "key 'optim.betas': got 1, expected a list, such as [a, b]"),
         ({"name": "a", "optim": {"steps": True}}, "key 'optim.steps': got True, expected int"),
         ({"name": "a", "optim": {"steps": 2.5}}, "key 'optim.steps': got 2.5, expected int"),
         ({"name": "a", "optim": {"lr": "fast"}}, "key 'optim.lr': got 'fast', expected float"),

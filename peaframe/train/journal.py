@@ -58,6 +58,7 @@ class Journal:
             total=steps, initial=step, desc="train", unit="step", disable=None if active else True
         )
         self._board: Any = None
+        self._skipped = 0
         if active:
             cut_log(self._path, step, measured)
             self._board = _board(folder, step)
@@ -69,6 +70,9 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
+        if self._skipped:
+            told = f"{self._skipped} of {self._steps} steps were not finite and changed nothing; see optim.lr"
+            print(told, file=sys.stderr)
         if self._board is not None:
             with suppress(OSError):  # the same is in the log
                 self._board.close()
@@ -86,6 +90,7 @@ class Journal:
             self._counts.setdefault(name, 0)
             if name == "skipped":
                 self._sums[name], self._counts[name] = value, 1
+                self._skipped = int(value)
             elif math.isfinite(value):
                 self._sums[name] += value
                 self._counts[name] += 1

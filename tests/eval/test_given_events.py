@@ -122,6 +122,21 @@ def test_forms_of_a_table_that_make_no_difference(tmp_path: Path, estimated: str
     assert document["hours"] == pytest.approx(20 / 3600)
 
 
+@pytest.mark.parametrize("name", ["est.csv", "est.json", "est.parquet", "est.jsonl"])
+def test_tables_that_peaframe_writes_are_read_too(tmp_path: Path, name: str) -> None:
+    (tmp_path / "all.tsv").write_text(
+        HEADER + ALL_FOUND.replace("a\t", "deep/a.wav\t").replace("b\t", "b.flac\t")
+    )
+    (tmp_path / "ref.tsv").write_text(REFERENCE.replace("a.wav", "deep/a.flac"))
+    (tmp_path / "d.tsv").write_text("filename\tduration\ndeep/a\t10\nb\t10\n")
+    formats.save(tmp_path / name, formats.load(tmp_path / "all.tsv"))
+
+    document = score_events(tmp_path / "ref.tsv", tmp_path / name, tmp_path / "d.tsv")
+
+    assert set(values(document).values()) == {1.0}
+    assert document["notes"] == []
+
+
 def test_what_is_handled_is_said(tmp_path: Path) -> None:
     odd = "a\t1\t2\tdog\n" + "b\t9\t10.5\tdog\n" + "b\t11\t12\tdog\n" + "a\t3\t3\tdog\n" + "a\t6\t7\towl\n"
     document = scored(tmp_path, HEADER + ALL_FOUND + odd)

@@ -35,7 +35,7 @@ def test_means_over_every_so_many_steps_and_what_is_left_at_the_end(tmp_path):
     assert all(line["lr"] == 0.5 and line["steps_per_second"] > 0 for line in told)
 
 
-def test_what_is_not_finite_is_in_no_mean_and_skipped_steps_are_counted(tmp_path):
+def test_what_is_not_finite_is_in_no_mean_and_skipped_steps_are_counted(tmp_path, capsys):
     with Journal(tmp_path, 0, 6, True, every=3) as journal:
         for step in range(1, 7):
             bad = step in (2, 4, 5, 6)
@@ -45,6 +45,8 @@ def test_what_is_not_finite_is_in_no_mean_and_skipped_steps_are_counted(tmp_path
     first, second = lines(tmp_path)
     assert (first["loss"], first["skipped"]) == (2.0, 1.0)
     assert ("loss" in second, second["skipped"], second["lr"]) == (False, 4.0, 0.5)
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "4 of 6 steps were not finite and changed nothing; see optim.lr"
 
 
 def test_a_journal_goes_on_in_the_middle_of_a_line(tmp_path):
