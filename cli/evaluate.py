@@ -20,6 +20,7 @@ examples:
   peaframe eval run folder --data my_recordings --output runs/mine
   peaframe eval scores scores/ ground_truth.tsv durations.tsv --report runs/theirs
   peaframe eval events ground_truth.tsv detections.tsv --durations durations.tsv --json
+  peaframe eval compare runs/tuned/scores runs/mine/scores ground_truth.tsv durations.tsv
   peaframe eval run audiocaps --data AudioCaps --model pe-av-small --output runs/audiocaps
   peaframe eval list
   peaframe eval list --clips
@@ -27,13 +28,14 @@ examples:
 `run` hears the recordings and writes scores, events, metrics.json, report.md and report.html; stopped, the same
 command goes on where it was. `scores` takes one tab-separated table for each recording: onset, offset, a label a
 column, as sed_scores_eval does. `events` takes DCASE's table: filename, onset, offset, event_label; or a folder of
-such tables, one for each operating point, as psds_eval does. Benchmarks of whole clips (`list --clips`) measure
-retrieval and zero-shot classification, with PE-AV or with a frame model.
+such tables, one for each operating point, as psds_eval does. `compare` takes two folders of score tables of the same
+recordings, and says how much better the first is, and how sure that is. Benchmarks of whole clips (`list --clips`)
+measure retrieval and zero-shot classification, with PE-AV or with a frame model.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the four actions."""
+    """Declare the five actions."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     hear = actions.add_parser("run", help="hear a benchmark's recordings and score them", allow_abbrev=False)
     hear.add_argument(
@@ -53,14 +55,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     points = actions.add_parser("scores", help="score frame scores of any system", allow_abbrev=False)
     points.add_argument("scores", type=Path, help="folder of score tables")
-    points.add_argument("reference", type=Path, help="true events: filename, onset, offset, event_label")
-    points.add_argument("durations", type=Path, help="filename, duration in seconds")
-    points.add_argument(
-        "--threshold",
-        type=float,
-        metavar="P",
-        help="where events begin; default: 0.5, made for probabilities",
-    )
+    pair = actions.add_parser("compare", help="is one system better than another?", allow_abbrev=False)
+    pair.add_argument("first", type=Path, help="folder of score tables")
+    pair.add_argument("second", type=Path, help="the other system's")
+    for action in (points, pair):
+        action.add_argument("reference", type=Path, help="true events: filename, onset, offset, event_label")
+        action.add_argument("durations", type=Path, help="filename, duration in seconds")
+        action.add_argument(
+            "--threshold",
+            type=float,
+            metavar="P",
+            help="where events begin; default: 0.5, made for probabilities",
+        )
     lists = actions.add_parser("events", help="score events of any system", allow_abbrev=False)
     lists.add_argument("reference", type=Path, help="true events: filename, onset, offset, event_label")
     lists.add_argument("estimated", type=Path, help="detected events, or a folder of such tables")
@@ -69,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for action in (points, lists):
         action.add_argument("--report", type=Path, metavar="DIR", help="write metrics.json and reports")
-    for action in (hear, points, lists):
+    for action in (hear, points, lists, pair):
         action.add_argument(
             "--resamples",
             type=int,
@@ -90,6 +96,8 @@ def run(args: argparse.Namespace) -> None:
         return _list(args.clips, args.json)
     if args.resamples is not None and not 0 <= args.resamples <= 100_000:
         raise OptionError(f"argument --resamples: got {args.resamples}, expected 0 to 100000")
+    if args.action == "compare":
+        return _compare(args)
     folder = args.output if args.action == "run" else args.report
     if folder is not None and folder.exists() and not folder.is_dir():
         raise OptionError(f"{folder}: is a file; give a folder for results")
@@ -168,6 +176,41 @@ def _events(args: argparse.Namespace) -> dict[str, Any]:
     return score_events(
         args.reference, args.estimated, args.durations, resamples=args.resamples, progress=True
     )
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from peaframe.eval.compare import compare_tables
+    from peaframe.eval.report import as_json, metric_name
+
+    document = compare_tables(
+        args.first,
+        args.second,
+        args.reference,
+        args.durations,
+        args.threshold,
+        resamples=args.resamples,
+        progress=True,
+    )
+    if args.json:
+        return print_text(as_json(document))
+    rows = [
+        (
+            metric_name(key),
+            *("-" if math.isnan(value) else f"{value:.3f}" for value in row["values"]),
+            "-" if math.isnan(row["difference"]) else f"{row['difference']:+.3f}",
+            "" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}",
+            "" if row["p_value"] is None else f"{row['p_value']:.3f}",
+        )
+        for key, row in document["metrics"].items()
+    ]
+    header = ("metric", "first", "second", "difference", "95 % interval", "p")
+    lines = [
+        f"first: {args.first}, second: {args.second}; {document['recordings']} recordings",
+        "",
+        table(header, rows, right={"first", "second", "difference", "p"}),
+        *(f"note: {note}" for note in document["notes"]),
+    ]
+    print_text("\n".join(lines) + "\n")
 
 
 def _list(clips: bool, as_json: bool) -> None:

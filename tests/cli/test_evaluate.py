@@ -18,6 +18,25 @@ evaluating = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "evalu
 HEADER, one_line, everything = evaluating.HEADER, evaluating.one_line, evaluating.everything
 
 
+# compare
+
+
+def test_compare_prints_both_and_how_sure_the_difference_is(run, golden_folder, golden_tables, tmp_path):
+    given = golden_tables, golden_folder / "ground_truth.tsv", golden_folder / "durations.tsv"
+    ran = run("eval", "compare", golden_tables, *given, "--resamples", "3")
+    assert ran.code == 0, ran.err
+    first, blank, header, *rows = ran.out.splitlines()
+    assert first == f"first: {golden_tables}, second: {golden_tables}; 60 recordings"
+    assert (blank, header.split()) == (
+        "",
+        ["metric", "first", "second", "difference", "95", "%", "interval", "p"],
+    )
+    assert rows[0].split() == ["PSDS1", "0.297", "0.297", "+0.000", "+0.000", "to", "+0.000", "1.000"]
+    machine = json.loads(run("eval", "compare", golden_tables, *given, "--resamples", "3", "--json").out)
+    assert machine["metrics"]["psds1"]["p_value"] == 1.0
+    one_line(run("eval", "compare", golden_tables, tmp_path / "no", *given[1:]), "no: no such folder")
+
+
 # scores
 
 
