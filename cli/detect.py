@@ -175,5 +175,13 @@ def _summary(found: Detection, options: str, seconds: float) -> str:
     return (
         f"{how['model']} on {how['device']} in {how['products']}, {options}: heard {heard:.2f} s "
         f"in {seconds:.2f} s, {heard / seconds:.1f} times real time; "
-        f"{count or 'no'} event{'' if count == 1 else 's'}"
+        f"{count or 'no'} event{'' if count == 1 else 's'}{'' if count else _nearest(found)}"
     )
+
+
+def _nearest(found: Detection) -> str:
+    """Where there are no events: the highest score, and of what and when."""
+    scores = found.scores
+    frame, column = divmod(int(scores.values.argmax()), len(scores.labels))
+    best, label = scores.values[frame, column], scores.labels[column]
+    return f", highest score {best:.2f} ({label} at {scores.edges[frame]:.2f} s)"

@@ -126,6 +126,18 @@ def test_nan_and_infinite_samples(tmp_path: Path, value: float, rate: int) -> No
     assert len(audio.read(tmp_path / "a.wav", end=1.0)) == 48000
 
 
+@pytest.mark.parametrize("rate", [44100, 48000])
+def test_floating_point_samples_in_another_unit(tmp_path: Path, rate: int) -> None:
+    sound = np.zeros(3 * rate, np.float32)
+    sound[2 * rate] = -32768
+    soundfile.write(tmp_path / "a.wav", sound, rate, subtype="FLOAT")
+    assert "has samples up to -32768, expected -1 to 1, first at 2.000 s; re-export it" in error_of(
+        tmp_path / "a.wav"
+    )
+    soundfile.write(tmp_path / "loud.wav", sound / 1000, rate, subtype="FLOAT")
+    assert audio.read(tmp_path / "loud.wav").min() == pytest.approx(-32.768, rel=0.2)
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.98])
 @pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.wav", "a.aiff", "a.ogg", "a.au", "a.w64"])
 def test_cut_files_say_how_far_they_go(tmp_path: Path, name: str, share: float) -> None:

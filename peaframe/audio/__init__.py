@@ -21,7 +21,7 @@ import soxr
 
 from peaframe import clock
 from peaframe.audio import ffmpeg, libsndfile
-from peaframe.audio.source import AudioInfo, Samples, Source
+from peaframe.audio.source import LOUDEST, AudioInfo, Samples, Source
 from peaframe.errors import AudioError, OptionError
 from peaframe.files import atomic_path
 
@@ -58,7 +58,8 @@ def blocks(
 
     Raises:
         AudioError: the file cannot be read, or start and end do not lie in it in this order; while iterating:
-            it is cut or damaged before the end of what was asked for, or holds NaN or infinite samples.
+            it is cut or damaged before the end of what was asked for, or holds NaN or infinite samples, or some that
+            are far over full scale, as floating-point files in another unit do.
         OptionError: `seconds` is less than a sample.
     """
     if not math.isfinite(seconds) or clock.samples_of_seconds(seconds) < 1:
@@ -156,12 +157,16 @@ def _resampled(source: Source, origin: int) -> Iterator[Samples]:
     heard = made = 0
     sample = np.zeros(0, np.float32)
     for chunk in source.chunks(origin * rate):
-        finite = np.isfinite(chunk)
-        if not finite.all():
-            moment = origin + (heard + int(np.argmin(finite))) / rate
-            raise AudioError(
-                f"{source.info.path}: has NaN or infinite samples, first at {moment:.3f} s; re-export it"
+        fine = np.abs(chunk) <= LOUDEST  # which is false for NaN
+        if not fine.all():
+            first = int(np.argmin(fine))
+            moment, value = origin + (heard + first) / rate, float(chunk[first])
+            what = (
+                f"samples up to {value:g}, expected -1 to 1"
+                if math.isfinite(value)
+                else "NaN or infinite samples"
             )
+            raise AudioError(f"{source.info.path}: has {what}, first at {moment:.3f} s; re-export it")
         piece = chunk if rate == clock.SAMPLE_RATE else stream.resample_chunk(chunk)
         heard, made, sample = heard + len(chunk), made + len(piece), chunk[:1]
         yield piece

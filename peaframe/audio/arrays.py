@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from peaframe.audio.source import LOUDEST
 from peaframe.errors import AudioError
 
 WHOLE = {"int16": (0, 2**15), "int32": (0, 2**31), "uint8": (128, 128)}
 """What whole numbers stand for in a WAV file: the zero, and what is full scale."""
-LOUDEST = 100.0  # 40 dB over full scale
 
 
 def from_array(source: Any) -> NDArray[np.float32]:

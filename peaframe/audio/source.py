@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
+LOUDEST = 100.0  # 40 dB over full scale; what is louder is in another unit
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,12 @@ def test_a_person_sees_a_table(shell, street):
         assert part in said
 
 
-def test_no_events_are_said_to_be_none(run, street):
-    ran = run("detect", street, "dog barking", *NONE)
+def test_without_events_the_highest_score_is_said(run, street, tmp_path):
+    ran = run("detect", street, "dog barking", *NONE, "--scores", tmp_path / "scores.npz")
     assert (ran.code, ran.out.split()) == (0, ["onset", "offset", "event_label", "score"])
-    assert ran.err.endswith("; no events\n")
+    scores = Scores.load(tmp_path / "scores.npz")
+    best, at = scores["dog barking"].max(), scores.edges[scores["dog barking"].argmax()]
+    assert ran.err.endswith(f"; no events, highest score {best:.2f} (dog barking at {at:.2f} s)\n")
 
 
 def test_csv_has_the_columns_everyone_reads(run, street):
@@ -172,7 +174,7 @@ def test_silence_and_a_single_sample_are_no_errors(run, tmp_path, samples):
     soundfile.write(path, np.zeros(samples), 48_000)
     ran = run("detect", path, "dog barking", "--plot", tmp_path / "silence.png")
     assert ran.code == 0
-    assert ran.err.endswith("; no events\n")
+    assert "; no events, highest score 0." in ran.err
 
 
 @pytest.mark.slow
