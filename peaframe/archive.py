@@ -65,7 +65,9 @@ def load_arrays(
                 raise FormatError(f"{path}: not {what}, or a damaged one; {hint}")
             file.seek(0)
             with np.load(file, allow_pickle=False) as stored:
-                if str(stored["format"]) != format or int(stored["version"]) != version:
+                if str(stored["format"]) != format:
+                    raise FormatError(f"{path}: holds {str(stored['format'])!r} and not {what}; {hint}")
+                if int(stored["version"]) != version:
                     raise FormatError(
                         f"{path}: {str(stored['format'])!r} version {stored['version']}, "
                         f"expected {format!r} version {version}; use the peaframe that wrote it"

@@ -100,7 +100,8 @@ def test_what_does_not_fit_together_is_refused(refusal, values, duration):
 def test_files_that_are_no_embeddings_are_refused(detector, sound, tmp_path, refusal):
     scores = tmp_path / "scores.npz"
     detector.score(sound[:RATE], QUERIES).save(scores)
-    assert "expected 'peaframe-embeddings' version 1" in refusal(FormatError, Embeddings.load, scores)
+    message = refusal(FormatError, Embeddings.load, scores)
+    assert "holds 'peaframe-scores' and not an embeddings file; expected a file written by" in message
     text = tmp_path / "text.npz"
     text.write_text("no archive")
     assert "not an embeddings file" in refusal(FormatError, Embeddings.load, text)
