@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from peaframe.annotate.work import Facts
 
 HELP = "annotate folders of recordings of any size; go on where it was stopped"
+_OVERWRITE = (
+    "begin anew, whatever is there; embeddings of the same model that are kept are asked, not heard again"
+)
 EXAMPLES = """\
 examples:
   peaframe annotate recordings/ --query "dog barking" --query siren --output out
@@ -114,7 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--resume", action="store_true", help="only go on with a run (the default goes on, or begins)"
     )
-    which.add_argument("--overwrite", action="store_true", help="begin anew, whatever is there")
+    which.add_argument("--overwrite", action="store_true", help=_OVERWRITE)
     run.add_argument("--dry-run", action="store_true", help="plan, say what it will take, and stop")
     run.add_argument("--progress", choices=("auto", "bar", "json", "none"), default="auto")
     run.add_argument("--json", action="store_true", help="say at the end what was found, or planned, as JSON")
@@ -158,9 +161,15 @@ def run(args: argparse.Namespace) -> int:
     )
     machine = Machine(args.model, args.device, args.precision)
     engine = engine_of(machine, args.engine, args.jobs, args.ray_address)
+    progress = Progress(args.progress)
     try:
-        outcome = annotate(job, engine, Progress(args.progress))
+        outcome = annotate(job, engine, progress)
         facts, jobs = engine.facts(), engine.jobs
+    except KeyboardInterrupt:
+        progress.stop()
+        same = "the same command" + " without --overwrite" * args.overwrite
+        print("stopped" + f"; {same} goes on where it was" * (not args.dry_run), file=sys.stderr)
+        raise
     finally:
         engine.close()
     if args.dry_run:
@@ -229,6 +238,8 @@ def _say(args: argparse.Namespace, outcome: Outcome, facts: Facts, jobs: int) ->
         print_text(summary_table(outcome.summaries))
     for remark in outcome.remarks:
         print(remark, file=sys.stderr)
+    if outcome.asked_seconds:
+        print(f"{hours(outcome.asked_seconds)} answered from embeddings, not heard again", file=sys.stderr)
     if outcome.heard_seconds:
         spent, wall = outcome.spent, outcome.wall_seconds
         total = wall * jobs

@@ -165,6 +165,7 @@ def test_patterns_of_the_user(name: str, time_format: str, when: dt.datetime | N
         ("%s", "has the unknown %s"),
         ("%-d.%m.%Y %H", "has the unknown %-"),
         ("%Y%m%d", "does not give year, month, day and hour"),
+        ("%Y%m%d%H%m", "has %m more than once; give it once"),
         ("%H%M%S", "does not give year, month, day and hour"),
         ("%Y%m%d %I", "does not give year, month, day and hour"),
         ("", "does not give year, month, day and hour"),

@@ -50,10 +50,23 @@ class Folder:
         """Where the journal is."""
         return self.path / NAME
 
-    def make(self) -> None:
-        """Make the folder; raises FormatError where that cannot be done."""
-        with self._errors():
-            self.path.mkdir(parents=True, exist_ok=True)
+    @contextmanager
+    def made(self) -> Iterator[None]:
+        """Make the folder; where the block fails, it is gone again unless something is in it.
+
+        Raises:
+            FormatError: it cannot be made.
+        """
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            with self._errors():
+                self.path.mkdir(parents=True, exist_ok=True)
+            yield
+        except BaseException:
+            with suppress(OSError):
+                for folder in missing:
+                    folder.rmdir()
+            raise
 
     def take(self) -> None:
         """Remove what a killed run left half-written; the folder must be ours alone, so the journal is open."""

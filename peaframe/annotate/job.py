@@ -46,7 +46,8 @@ class Job:
         clips: sample clips of each query, for listening.
         times: how to find out when recordings were made.
         resume: only go on with a run that is there.
-        overwrite: begin anew where other settings made what is there; embeddings that are kept are used.
+        overwrite: begin anew, whatever is there; embeddings of the same model that are kept are asked, not heard again,
+            even of recordings that are no longer there.
         dry_run: plan, and stop.
     """
 
@@ -84,6 +85,7 @@ class Outcome:
         planned_seconds: of sound in them, as far as they say.
         summaries: by query.
         heard_seconds: of sound, by this command.
+        asked_seconds: of sound, answered by this command from embeddings that were kept.
         wall_seconds: that it took to hear them.
         spent: seconds of all its workers: `decoding` (beside the others), `waiting` for it, `hearing`; `writing` by
             the run itself.
@@ -100,6 +102,7 @@ class Outcome:
     planned_seconds: float = 0.0
     summaries: list[QuerySummary] = field(default_factory=list)
     heard_seconds: float = 0.0
+    asked_seconds: float = 0.0
     wall_seconds: float = 0.0
     spent: dict[str, float] = field(default_factory=dict)
     estimate: Estimate | None = None
@@ -116,6 +119,7 @@ def check(job: Job) -> None:
         raise OptionError(f"--clips: got {job.clips}, expected a number of clips for each query, 0 or more")
     if job.resume and job.overwrite:
         raise OptionError("got --resume and --overwrite; give one of them")
+    job.times.check()
     for kind in job.formats:
         formats.to_bytes({}, kind) if not formats.holds_one(kind) else formats.suffix(kind)
 

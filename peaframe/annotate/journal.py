@@ -116,7 +116,7 @@ class Journal:
             if not keep_embeddings:
                 self._do("DELETE FROM files")
             self._do("DELETE FROM files WHERE embedded = 0")
-            self._do("UPDATE files SET state = ?, reason = NULL, tables = ''", PLANNED)
+            self._do("UPDATE files SET state = ?, reason = NULL, tables = '', seen = 0", PLANNED)
 
     # -- planning
 
@@ -155,10 +155,11 @@ class Journal:
         self._changed()
         self._do("UPDATE files SET recorded = ?, tables = '' WHERE id = ?", recorded, id)
 
-    def lose_unseen(self, turn: int, reason: str) -> int:
-        """Recordings that were planned and are gone have failed; how many that were done are gone, too.
+    def lose_unseen(self, turn: int, reason: str) -> tuple[int, int]:
+        """Recordings that were planned and are gone have failed; those that had failed before are forgotten.
 
-        Those whose embeddings are kept need not be there. Those that had failed before are forgotten.
+        Returns:
+            How many that were done are gone, and how many that need not be there, for their embeddings are kept.
         """
         if self._one("SELECT 1 FROM files WHERE seen < ? AND state = ? LIMIT 1", turn, FAILED) is not None:
             self._changed()
@@ -173,8 +174,8 @@ class Journal:
             f"UPDATE files SET state = ?, reason = ?, retry = 1 WHERE {lost}",
             *(FAILED, reason, turn, PLANNED),
         )
-        row = self._one("SELECT count(*) FROM files WHERE seen < ? AND state = ?", turn, DONE)
-        return 0 if row is None else int(row[0])
+        gone = dict(self._all("SELECT state, count(*) FROM files WHERE seen < ? GROUP BY state", turn))
+        return gone.get(DONE, 0), gone.get(PLANNED, 0)
 
     def unpacked(self) -> Iterator[File]:
         """Recordings that are planned and have no parts yet, by name."""
@@ -277,6 +278,13 @@ class Journal:
             PLANNED,
         )
         return 0.0 if row is None else float(row[0])
+
+    def count_copied(self) -> int:
+        """How many recordings that are done have nothing but their modification time to say when they were made."""
+        row = self._one(
+            f"""SELECT count(*) FROM files WHERE state = '{DONE}' AND recorded LIKE '%"source": "mtime"%'"""
+        )
+        return 0 if row is None else int(row[0])
 
     def count_events(self) -> int:
         """How many events there are."""

@@ -15,8 +15,10 @@ from peaframe.annotate.records import DONE, FAILED, PLANNED, File
 from peaframe.annotate.sources import fingerprint
 from peaframe.annotate.times import plain_time
 from peaframe.annotate.units import Windows, pack
+from peaframe.audio.name_moments import check_format
 from peaframe.audio.recorded import recorded
-from peaframe.errors import AudioError, PeaframeError
+from peaframe.audio.zones import named_zone
+from peaframe.errors import AudioError
 
 _AT_ONCE = 1000
 _THREADS = 8  # looking at files is waiting for disks
@@ -30,6 +32,13 @@ class Times:
     time_format: str | None = None
     timezone: str | None = None
 
+    def check(self) -> None:
+        """Refuse a pattern or a zone that is none; raises OptionError."""
+        if self.time_format is not None:
+            check_format(self.time_format)
+        if self.timezone is not None:
+            named_zone(self.timezone)
+
 
 def plan(
     journal: Journal,
@@ -37,7 +46,7 @@ def plan(
     windows: Windows,
     times: Times,
     looked: Callable[[int], object],
-) -> int:
+) -> tuple[int, int]:
     """Look at all recordings and plan what is new or has changed.
 
     What was done before and is as it was stays done. What cannot be read has failed, and is looked at again next time.
@@ -50,7 +59,8 @@ def plan(
         looked: is told how many more were looked at.
 
     Returns:
-        How many recordings were done before and are gone now; their results stay.
+        How many recordings are gone now that were done before, whose results stay, and how many that are to be
+        answered from embeddings that are kept.
     """
     turn = (journal.note("turn") or 0) + 1
     plain_times = [times.time_format, times.timezone]
@@ -127,7 +137,7 @@ def _recorded(path: str, times: Times) -> str | None:
         return None
     try:
         return plain_time(recorded(path, times.time_format, times.timezone))
-    except PeaframeError:
+    except AudioError:
         return None
 
 

@@ -24,6 +24,7 @@ class Progress:
             self._kind = "bar" if self._stream.isatty() else "none"
         self._plain = kind in ("auto", "bar")
         self._bar: Any = None
+        self._what = ""
         self._said = self._began = 0.0
 
     def line(self, text: str) -> None:
@@ -74,7 +75,7 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        elif self._kind == "json":
+        elif self._kind == "json" and self._what:
             self._tell(counts)
 
     def _tell(self, counts: dict[str, float]) -> None:

@@ -22,7 +22,7 @@ from peaframe.annotate.planning import plan
 from peaframe.annotate.progress import Progress
 from peaframe.annotate.records import DONE, FAILED, PLANNED, File, Part
 from peaframe.annotate.sources import Found, find
-from peaframe.annotate.tables import write_each
+from peaframe.annotate.tables import show_times, write_each
 from peaframe.annotate.views import write_views
 from peaframe.annotate.work import Facts, Orders, Piece, Unit, UnitResult
 from peaframe.errors import FormatError, OptionError
@@ -65,14 +65,18 @@ def _annotate(job: Job, engine: Engine, told: Progress) -> Outcome:
             raise OptionError(f"--resume: there is no run in {job.output}; leave --resume out to begin one")
         if job.dry_run and not folder.journal.exists():  # nothing may be left behind
             folder = Folder(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peaframe-"))))
-        folder.make()
-        journal = stack.enter_context(Journal(folder.journal))
+        with folder.made():
+            journal = stack.enter_context(Journal(folder.journal)) if folder.journal.exists() else None
+            facts = engine.facts()
+            orders = orders_of(job, facts)
+            settings = settings_of(orders, facts)
+            if anew := journal is None or job.overwrite:
+                engine.begin(orders)  # the model may refuse them: before anything is there, or lost
+            if journal is None:
+                journal = stack.enter_context(Journal(folder.journal))
+            _settle(job, journal, folder, settings)
         folder.take()
-        facts = engine.facts()
-        orders = orders_of(job, facts)
-        settings = settings_of(orders, facts)
-        _settle(job, journal, folder, settings)
-        run = _Run(job, engine, told, found, folder, journal, facts, orders, settings)
+        run = _Run(job, engine, told, found, folder, journal, facts, orders, settings, begun=anew)
         run.plan()
         if (job.dry_run and run.outcome.planned) or run.long():
             run.begin()
@@ -99,18 +103,19 @@ class _Run:
         facts: Facts,
         orders: Orders,
         settings: dict[str, Any],
+        begun: bool,
     ) -> None:
         self._job, self._engine, self._told = job, engine, told
         self._found, self._folder, self._journal = found, folder, journal
         self._facts, self._orders, self._settings = facts, orders, settings
-        self._begun = False
+        self._begun = begun
         self.outcome = Outcome()
 
     def plan(self) -> None:
         """Look at all recordings, and say what there is to do."""
         told, journal = self._told, self._journal
         told.start("look", None, unit="file")
-        gone = plan(journal, self._found, self._facts.windows, self._job.times, told.advance)
+        gone, kept = plan(journal, self._found, self._facts.windows, self._job.times, told.advance)
         told.stop()
         counts = journal.counts()
         done, failed, planned = (counts.get(state, (0, 0.0)) for state in (DONE, FAILED, PLANNED))
@@ -126,6 +131,10 @@ class _Run:
         if gone:
             self.outcome.remarks.append(
                 f"{gone} recordings annotated before are no longer there; their results stay"
+            )
+        if kept:
+            self.outcome.remarks.append(
+                f"{kept} recordings annotated before are no longer there; their embeddings, which are kept, are asked"
             )
 
     def long(self) -> bool:
@@ -172,7 +181,6 @@ class _Run:
         def tell() -> None:
             nonlocal left
             now = journal.seconds_left()
-            self.outcome.heard_seconds += left - now
             told.advance((left - now) / 3600, events=journal.count_events())
             left = now
 
@@ -182,6 +190,11 @@ class _Run:
                 before = time.perf_counter()
                 joiner.take(result, units.recordings(result))
                 joiner.join({piece.part.file for piece in result.pieces})
+                for piece in result.pieces:
+                    if piece.asked:
+                        self.outcome.asked_seconds += piece.length
+                    else:
+                        self.outcome.heard_seconds += piece.length
                 for name, seconds in result.spent.items():
                     self.outcome.spent[name] = self.outcome.spent.get(name, 0.0) + seconds
                 if before - said > _TOLD_EVERY_SECONDS:  # counting takes a look at the whole journal
@@ -221,6 +234,12 @@ class _Run:
         self.outcome.summaries = summaries
         self.outcome.events = sum(summary.events for summary in summaries)
         self.outcome.remarks += remarks
+        copied = self._journal.count_copied()
+        if copied and show_times(self._job.formats):
+            self.outcome.remarks.append(
+                f"the times of {copied} of {self.outcome.recordings} recordings are from their modification time, "
+                "which copying changes"
+            )
         self._folder.tidy()
 
     def _write_each(self) -> None:
@@ -292,7 +311,6 @@ def _settle(job: Job, journal: Journal, folder: Folder, settings: dict[str, Any]
         if job.dry_run:
             raise OptionError("--dry-run changes nothing, --overwrite begins anew; give one of them")
         folder.clear((file.name for file in journal.files()), keep)
-        folder.take()
         journal.reset(keep)
     with journal.transaction():
         journal.set_note("settings", settings)

@@ -125,10 +125,14 @@ class Found:
         for tree in self._trees:
             if next(self._recordings(tree), None) is not None:
                 continue
-            everything = walk(tree.top, _anything if tree.recursive or tree.glob else _nothing, self._skip)
-            kinds = Counter(
-                os.path.splitext(name)[1] or "no suffix" for name, _, _ in islice(everything, _COUNTED)
-            )
+            deep = tree.enters if tree.glob else _anything if tree.recursive else _nothing
+            names = (name for name, _, _ in walk(tree.top, deep, self._skip))
+            meant = (name for name in names if not tree.glob or regex(tree.glob).fullmatch(name))
+            kinds = Counter(os.path.splitext(name)[1] or "no suffix" for name in islice(meant, _COUNTED))
+            if tree.glob and not kinds:
+                raise OptionError(
+                    f"{urls.shown(tree.given)}: no file below {urls.shown(tree.top)} matches it; give another pattern"
+                )
             there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
             instead = f"there are files: {there}" if kinds else "there are no files at all"
             raise OptionError(

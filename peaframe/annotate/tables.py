@@ -15,7 +15,13 @@ from peaframe.files import atomic_path
 from peaframe.formats import moments
 from peaframe.formats.delimited import line
 
+_TIMELESS = ("tsv", "audacity", "rttm", "textgrid", "srt", "sam_audio")  # say nothing of when it was
 _BY_PATH = ("raven", "kaleidoscope")  # programs that open the recording from its table
+
+
+def show_times(kinds: Iterable[str]) -> bool:
+    """Whether tables in these formats say when recordings were made."""
+    return not set(kinds) <= set(_TIMELESS)
 
 
 def write_each(

@@ -156,6 +156,7 @@ class PieceResult:
         embeddings: (frames, dim) float16, if they are to be kept.
         error: why it could not be heard.
         retry: the reason may pass: it changed or vanished meanwhile.
+        asked: stored embeddings were asked, and no audio was heard.
     """
 
     part: Part
@@ -165,6 +166,16 @@ class PieceResult:
     embeddings: NDArray[np.float16] | None = None
     error: str | None = None
     retry: bool = False
+    asked: bool = False
+
+    @property
+    def length(self) -> float:
+        """Seconds of sound that were made something of."""
+        if self.error is not None:
+            return 0.0
+        first, stop = self.part.first, self.part.stop
+        end = self.seconds if stop is None else frame_start_seconds(stop)
+        return max(0.0, (end or 0.0) - frame_start_seconds(first))
 
 
 @dataclass(frozen=True)
@@ -303,7 +314,8 @@ class Worker:
         except (FormatError, OptionError) as error:
             return PieceResult(piece.part, error=f"its embeddings cannot be used: {error}", retry=True)
         rows = np.asarray(stored.values[piece.part.first : piece.part.stop])
-        return self._result(piece.part, rows, stored.duration if piece.part.stop is None else None, True)
+        seconds = stored.duration if piece.part.stop is None else None
+        return dataclasses.replace(self._result(piece.part, rows, seconds, True), asked=True)
 
     def _blocks(self, piece: Piece, first: int, stop: int | None) -> Iterator[NDArray[np.float32]]:
         """Samples of frames [first, stop) of a recording; it must be the one that was planned, to the end."""

@@ -28,7 +28,7 @@ from pathlib import PurePath
 from peaframe.audio.moments import Moment, fixed_zone
 from peaframe.errors import OptionError
 
-__all__ = ["formatted_moment", "name_moment"]
+__all__ = ["check_format", "formatted_moment", "name_moment"]
 
 _ZONE = r"(?P<zone>Z(?![A-Za-z0-9])|[-_ ]?UTC(?![A-Za-z0-9+-])|[_ ]?[+-]\d\d:?\d\d(?!\d))?"
 _CLOCK = r"(?P<H>\d\d?)(?P<b>[-_.:]?)(?P<M>\d\d)(?P=b)(?P<S>\d\d)(?!\d)(?:[._](?P<f>\d{6}|\d{3})(?!\d))?"
@@ -83,13 +83,22 @@ def name_moment(path: str | PurePath) -> Moment | None:
     return None
 
 
+def check_format(time_format: str) -> None:
+    """Refuse a pattern that `formatted_moment` refuses.
+
+    Raises:
+        OptionError: The pattern has a directive that is not known or comes twice, or does not give day and hour.
+    """
+    _expression(time_format)
+
+
 def formatted_moment(path: str | PurePath, time_format: str) -> Moment | None:
     """What a file's name says by a pattern of `datetime.strptime`, which may stand anywhere in it.
 
     Digits right before or behind the place where it fits belong to another number: there it does not fit.
 
     Raises:
-        OptionError: The pattern has a directive that is not known, or does not give day and hour.
+        OptionError: The pattern has a directive that is not known or comes twice, or does not give day and hour.
     """
     expression = _expression(time_format)
     stem = _stem(path)
@@ -142,13 +151,16 @@ def _zone(text: str) -> dt.timezone | None:
 def _expression(time_format: str) -> re.Pattern[str]:
     """A pattern of strptime as a regular expression."""
     pieces = re.split(r"(%.|\s+)", time_format, flags=re.DOTALL)
-    given = {piece[1] for piece in pieces if len(piece) == 2 and piece[0] == "%"}
+    letters = [piece[1] for piece in pieces if len(piece) == 2 and piece[0] == "%"]
+    given = set(letters)
     unknown = sorted(given - set(_DIRECTIVES))
     if unknown or time_format.replace("%%", "").endswith("%"):
         raise OptionError(
             f"time format {time_format!r} has the unknown %{unknown[0] if unknown else ''}; "
             f"use of {' '.join('%' + letter for letter in _DIRECTIVES)}"
         )
+    if twice := [letter for letter in _DIRECTIVES if letter != "%" and letters.count(letter) > 1]:
+        raise OptionError(f"time format {time_format!r} has %{twice[0]} more than once; give it once")
     month_day = {"m", "b", "B"} & given and "d" in given
     if not ({"Y", "y"} & given and (month_day or "j" in given) and ("H" in given or {"I", "p"} <= given)):
         raise OptionError(

@@ -27,7 +27,7 @@ def planned(worker, tmp_path, monkeypatch):
     facts = worker.facts()
     with Journal(tmp_path / NAME) as journal:
         pairs = [(path.name, str(path)) for path in paths]
-        assert plan(journal, pairs, facts.windows, Times(), lambda count: None) == 0
+        assert plan(journal, pairs, facts.windows, Times(), lambda count: None) == (0, 0)
         yield journal, Orders(QUERIES, dict.fromkeys(QUERIES, facts.options), None, None, True, True)
 
 

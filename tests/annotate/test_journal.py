@@ -247,7 +247,7 @@ def test_recordings_that_vanish_are_lost_before_they_are_heard_and_stay_afterwar
         journal.file_done(files["done"].id, 9.0, [])
         journal.embedded(files["embedded"].id)
         journal.seen(files["there"].id, "/rec/there", 2)
-        assert journal.lose_unseen(2, "gone") == 1
+        assert journal.lose_unseen(2, "gone") == (1, 1)
     assert list(journal.failures()) == [("planned", "gone")]
     assert [file.name for _, parts in journal.pending() for file, _ in parts] == ["embedded", "there"]
     assert journal.file("planned").retry is True

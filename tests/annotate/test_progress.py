@@ -78,6 +78,13 @@ def test_a_bar_of_nothing_is_no_trouble(total):
     assert "hear" in stream.getvalue()
 
 
+def test_what_never_began_may_be_stopped():
+    stream = io.StringIO()
+    for kind in progress.KINDS:
+        Progress(kind, stream).stop()
+    assert stream.getvalue() == ""
+
+
 def test_none_says_nothing():
     stream = Terminal()
     told = Progress("none", stream)

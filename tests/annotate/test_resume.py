@@ -164,7 +164,7 @@ def test_ctrl_c_ends_with_130_and_goes_on_afterwards(long_night, undisturbed, tm
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     code, _, err = runs.finish(process)
-    assert (code, err) == (130, "")
+    assert (code, err) == (130, "stopped; the same command goes on where it was\n")
     assert runs.left_of(process.pid) == []
     code, _, err = runs.finish(runs.command(*command))
     assert code == 0, err

@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from peaframe.annotate import units
 from peaframe.annotate.journal import Journal
 from peaframe.errors import OptionError
+from peaframe.queries import QueryFile, QueryVector
 
 runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "runs.py")))
 go, write, views, failed, ALL = runs.go, runs.write, runs.views, runs.failed, runs.ALL
@@ -132,6 +134,25 @@ def test_a_second_run_in_the_folder_is_refused_and_harms_nothing(worker, rec, tm
     assert (said[1], outcome.recordings) == ("by the first", 3)
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_what_the_model_refuses_leaves_everything_as_it_was(worker, rec, tmp_path, refusal, there):
+    out = tmp_path / "deep" / "out"
+    if there:
+        go(worker, rec, out)
+    before = views(out) if there else sorted(os.listdir(tmp_path))
+    facts = worker.facts()
+    vector = QueryVector("mine", np.ones(facts.dim, np.float32))
+    foreign = QueryFile("another", "0" * 16, (vector,))
+    message = refusal(OptionError, go, worker, rec, out, queries=("mine",), vectors=foreign, overwrite=there)
+    assert message.startswith("these query vectors were tuned for 'another'")
+    assert (views(out) if there else sorted(os.listdir(tmp_path))) == before
+    if there:
+        refusal(OptionError, go, worker, rec, out, queries=("caw",))
+        assert not (out / "work").exists()
+        _, engine = go(worker, rec, out)
+        assert engine.units == []
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -147,7 +168,7 @@ def test_other_settings_need_overwrite(worker, archive, finished, refusal, chang
     assert message.endswith("give --overwrite, or another --output")
     refusal(OptionError, go, worker, archive, finished, **changed, resume=True)
     assert (views(finished), runs.times(finished)) == (before, times)
-    assert not list((finished / "work" / "new").glob("*")) if (finished / "work").exists() else True
+    assert not (finished / "work").exists()
 
 
 def test_overwrite_begins_anew_and_removes_what_was_there(worker, rec, tmp_path):

@@ -42,6 +42,11 @@ def test_kept_embeddings_are_asked_without_any_audio(worker, rec, tmp_path, monk
     (rec / "c.wav").unlink()  # nobody needs it any more
     outcome, engine = go(worker, rec, out, queries=("caw", "rain"), overwrite=True, **kept)
     assert (opened, engine.heard, outcome.recordings) == ([], ["a.wav", "b.wav", "c.wav"], 3)
+    assert (outcome.gone, outcome.remarks[0]) == (
+        0,
+        "1 recordings annotated before are no longer there; their embeddings, which are kept, are asked",
+    )
+    assert (outcome.heard_seconds, outcome.asked_seconds) == (0.0, pytest.approx(44.0 if long else 12.0))
     assert all(piece.embeddings is not None for unit in engine.units for piece in unit.pieces)
     mine, fresh = views(out), views(tmp_path / "fresh")
     assert {name: mine[name] for name in mine if name != "report.html"} == {
@@ -59,8 +64,10 @@ def test_embeddings_that_are_lost_are_made_again(worker, rec, tmp_path):
     assert (outcome.recordings, list(failed(out))) == (2, ["b.wav"])
     assert "its embeddings cannot be used" in failed(out)["b.wav"]
     assert (out / "embeddings" / "a.wav.npz").read_bytes() == before
+    assert (outcome.heard_seconds, outcome.asked_seconds) == (3.0, 5.0)
     outcome, engine = go(worker, rec, out, queries=("caw",), **kept)
     assert (outcome.recordings, outcome.failed, engine.heard) == (3, 0, ["b.wav"])
+    assert (outcome.heard_seconds, outcome.asked_seconds) == (4.0, 0.0)
 
 
 def test_embeddings_are_asked_though_they_are_to_be_kept_no_longer(worker, rec, tmp_path):

@@ -175,7 +175,11 @@ def test_what_is_not_there_is_refused(touch, refusal):
     assert said(top / "rec" / "x.wav").endswith(f"no such file or folder; {top}/rec holds a.txt, b.txt, c")
     assert said(top / "no" / "*.wav").endswith(f"no such file or folder; {top} holds empty, rec")
     assert "there are files: 2 .txt, 1 no suffix;" in said(top / "rec")
-    assert "there are files: 2 .txt, 1 no suffix;" in said(top / "rec" / "*.wav")
+    assert said(top / "rec" / "*.wav") == (
+        f"{top}/rec/*.wav: no file below {top}/rec matches it; give another pattern"
+    )
+    assert "there are files: 2 .txt;" in said(top / "rec" / "*.txt", include=["*.wav"])
+    assert "there are files: 2 .txt, 1 no suffix;" in said(top / "**")
     assert "there are no files at all;" in said(top / "empty")
     assert "the list cannot be read (No such file or directory)" in said(f"@{top}/list.txt")
     (top / "list.txt").write_text("# nothing\n\n")

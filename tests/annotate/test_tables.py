@@ -14,9 +14,10 @@ import pytest
 from peaframe import formats
 from peaframe.annotate.journal import Journal
 from peaframe.annotate.planning import Times
+from peaframe.annotate.tables import show_times
 from peaframe.annotate.times import plain_time, time_of
 from peaframe.audio.recorded import recorded
-from peaframe.events import EventOptions
+from peaframe.events import Event, EventOptions
 
 runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "runs.py")))
 go, write, views, rows = runs.go, runs.write, runs.views, runs.rows
@@ -65,10 +66,11 @@ def test_other_formats_appear_without_hearing(worker, archive, mine):
 def test_all_formats_can_be_written_and_combined(worker, archive, mine):
     outcome, engine = go(worker, archive, mine, formats=formats.names(), combined=True)
     assert engine.units == []
-    (remark,) = outcome.remarks
+    remark, times = outcome.remarks
     assert remark.startswith(
         "--combined: audacity, jams, textgrid, elan, webvtt, srt holds one recording a file"
     )
+    assert times == "the times of 5 of 5 recordings are from their modification time, which copying changes"
     combined = {path.name for path in mine.iterdir() if path.name.startswith("events.")}
     assert len(combined) == sum(not formats.holds_one(kind) for kind in formats.names())
     assert {"events.csv", "events.tsv", "events.json", "events.parquet"} <= combined
@@ -104,6 +106,27 @@ def nights(tmp_path):
     for name in ("20241026_235950", "20241027_005950"):
         write(tmp_path / "rec" / f"{name}.WAV", 12.0, 16_000)
     return tmp_path / "rec"
+
+
+@pytest.mark.parametrize("kind", formats.names())
+def test_it_is_known_which_tables_say_when_recordings_were_made(kind):
+    events = {"a.wav": [Event(1.0, 2.0, "caw", 0.5)]}
+    made = {"start": "2024-04-25T20:23:00", "source": "mtime", "timezone": None, "expansion": 1}
+    plain, timed = (formats.to_bytes(events, kind, {"recorded": each}) for each in ({}, {"a.wav": made}))
+    assert show_times([kind]) is (plain != timed)
+
+
+def test_times_that_copying_changes_are_told_where_tables_show_them(worker, nights, tmp_path):
+    def remarks(**options):
+        return go(worker, nights, tmp_path / "out", queries=("caw",), **options)[0].remarks
+
+    assert remarks() == []
+    write(nights / "0.wav", 1.0)
+    (nights / "bad.wav").write_text("no sound")
+    said = ["the times of 1 of 3 recordings are from their modification time, which copying changes"]
+    assert remarks(combined=True) == said
+    assert remarks(combined=True) == said  # nothing was heard, and nothing written
+    assert remarks(formats=("tsv", "audacity")) == []
 
 
 @pytest.mark.slow

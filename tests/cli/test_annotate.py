@@ -40,12 +40,14 @@ def test_a_folder_is_annotated_and_told(run, rec, tmp_path):
     assert [line.split()[0] for line in ran.out.splitlines()[1:3]] == ["dog", "caw"]
     said = ran.err.splitlines()
     assert said[0] == "2 recordings to hear (0.2 min), 1 that cannot be read"
-    assert said[1].startswith("peaframe-mini on cpu: heard 0.2 min in ")
-    assert said[1].count("%") == 5
+    times = "the times of 2 of 2 recordings are from their modification time, which copying changes"
+    assert said[1] == times
+    assert said[2].startswith("peaframe-mini on cpu: heard 0.2 min in ")
+    assert said[2].count("%") == 5
     events = len(runs.rows(out / "events.csv"))
-    assert said[2] == f"{out}: 2 recordings, 0.2 min, {events} events; look at report.html"
-    assert said[3] == f"1 recording could not be heard; see {out / 'failed.csv'}"
-    before, times = runs.views(out), runs.times(out)
+    assert said[3] == f"{out}: 2 recordings, 0.2 min, {events} events; look at report.html"
+    assert said[4] == f"1 recording could not be heard; see {out / 'failed.csv'}"
+    before, written = runs.views(out), runs.times(out)
     ran = run(
         "annotate", rec, *ASK, "--output", out, "--format", "csv,raven", "--combined", "--json", "--resume"
     )
@@ -53,10 +55,30 @@ def test_a_folder_is_annotated_and_told(run, rec, tmp_path):
     assert (ran.code, content["recordings"], content["failed"], content["heard_seconds"]) == (1, 2, 1, 0.0)
     assert (content["model"], content["events"], content["output"]) == ("peaframe-mini", events, str(out))
     assert [one["query"] for one in content["summaries"]] == ["dog barking", "caw"]
-    assert (runs.views(out), runs.times(out)) == (before, times)
+    assert content["remarks"] == [times]
+    assert (runs.views(out), runs.times(out)) == (before, written)
     ran = run("annotate", rec, "--query", "caw", "--output", out)
     assert 'holds a run with other settings (queries ["caw"], there ["dog barking", "caw"]' in one_line(ran)
     assert runs.views(out) == before
+    ran = run("annotate", rec, *ASK, "--output", out, "--timezone", "+25:00", "--combined")
+    assert one_line(ran).startswith("time zone '+25:00' is not known; give a name such as ")
+    assert runs.views(out) == before
+
+
+@pytest.mark.slow
+def test_what_embeddings_answer_was_not_heard(run, rec, tmp_path):
+    command = ("annotate", rec, "--output", tmp_path / "out", "--jobs", 1, "--format", "tsv", "--embeddings")
+    assert run(*command, "--query", "caw").code == 0
+    (rec / "a.wav").unlink()
+    ran = run(*command, "--query", "siren", "--overwrite")
+    assert (ran.code, ran.err.splitlines()[1:3]) == (
+        0,
+        [
+            "1 recordings annotated before are no longer there; their embeddings, which are kept, are asked",
+            "0.2 min answered from embeddings, not heard again",
+        ],
+    )
+    assert "heard 0" not in ran.err
 
 
 @pytest.mark.slow
@@ -119,6 +141,16 @@ def test_queries_from_files_and_tuned_vectors(run, rec, tmp_path):
         (("--query", "caw", "--ray-address", "auto"), "--ray-address needs --engine ray; give both"),
         (("--query", "caw", "--resume"), "--resume: there is no run in "),
         (("--query", "caw", "--min-score", "2"), "--min-score: got 2.0, expected a probability from 0 to 1"),
+        (
+            ("--query", "caw", "--timezone", "Europe/Berlln"),
+            "time zone 'Europe/Berlln' is not known; give a name ",
+        ),
+        (("--query", "caw", "--timezone", "+25:00"), "time zone '+25:00' is not known; give a name such as "),
+        (("--query", "caw", "--time-format", "%d%q"), "time format '%d%q' has the unknown %q; use of %Y "),
+        (
+            ("--query", "caw", "--time-format", "%H"),
+            "time format '%H' does not give year, month, day and hour",
+        ),
         (("--query", "caw", "--clips", "-1"), "--clips: got -1, expected a number of clips"),
         (
             ("--query-file", "nowhere.txt"),
@@ -129,6 +161,14 @@ def test_queries_from_files_and_tuned_vectors(run, rec, tmp_path):
 def test_what_makes_no_sense_is_one_line_and_makes_nothing(run, rec, tmp_path, arguments, said):
     assert one_line(run("annotate", rec, "--output", tmp_path / "out", *arguments)).startswith(said)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_annotate_leaves_nothing(run, rec, tmp_path, golden_folder):
+    model = golden_folder / "pe_av_original"
+    ran = run("annotate", rec, *ASK, "--output", tmp_path / "deep" / "out", "--model", model, "--jobs", 1)
+    assert "embeds whole clips (PE-AV), expected a frame model" in one_line(ran)
+    assert not (tmp_path / "deep").exists()
 
 
 def test_query_files_that_are_none_are_one_line(run, rec, tmp_path):
@@ -151,6 +191,8 @@ def test_inputs_that_are_missing_or_hold_nothing_are_one_line(run, rec, tmp_path
     (tmp_path / "texts" / "a.txt").write_text("x")
     line = one_line(run("annotate", tmp_path / "texts", *ASK, "--output", out))
     assert "holds no recordings that are asked for, there are files: 1 .txt" in line
+    line = one_line(run("annotate", tmp_path / "nogl*b", *ASK, "--output", out))
+    assert line == f"{tmp_path / 'nogl*b'}: no file below {tmp_path} matches it; give another pattern"
     assert "lies in it; give another folder for the output" in one_line(
         run("annotate", rec / "b", *ASK, "--output", rec)
     )
