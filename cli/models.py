@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 from peaframe.cli.output import print_text, table
 from peaframe.errors import OptionError
+from peaframe.files import atomic_path
 from peaframe.models.names import MODELS, ModelName
 
 HELP = "list the models that can be loaded by name, download one, or convert a checkpoint"
@@ -73,22 +75,35 @@ def _download(name: str) -> None:
     from peaframe.models import hub
     from peaframe.models.load import hub_address
 
-    print_text(f"{name}: {hub.fetch(*hub_address(name))}\n")
+    print_text(f"{name}: {hub.fetch(*hub_address(name, or_folder=False))}\n")
 
 
 def _convert(source: str, folder: Path, layout: str) -> None:
     from peaframe.models import checkpoint
-    from peaframe.models.load import find, read_pe, save_pe
+    from peaframe.models.load import BESIDE, find, read_pe, save_pe
     from peaframe.models.published import layout_of
 
-    origin, _ = find(source)
+    origin, name = find(source)
     values = checkpoint.read_values(origin)
     own = layout_of(values)
     if own is None:
         raise OptionError(f"{origin}: no published PE checkpoint, only those have another layout")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise OptionError(
+            f"{folder}: cannot be read ({error.strerror or error}); give another folder"
+        ) from error
+    if taken:
         raise OptionError(f"{folder}: is there already, expected a new or empty folder")
     tokenizer = origin / "tokenizer.json"
     words = tokenizer.read_text(encoding="utf-8") if tokenizer.is_file() else None
-    save_pe(read_pe(origin, values), folder, layout, words)
-    print_text(f"{folder}: {source} in the layout of {layout} (it was in that of {own})\n")
+    save_pe(read_pe(origin, values, name), folder, layout, words)
+    for beside in BESIDE:  # of what was fine-tuned, the same in any layout
+        if (origin / beside).is_file():
+            with atomic_path(folder / beside) as part:
+                shutil.copyfile(origin / beside, part)
+    if own == layout:
+        print_text(f"{folder}: a copy of {source}, which is in the layout of {layout} already\n")
+    else:
+        print_text(f"{folder}: {source} in the layout of {layout} (it was in that of {own})\n")

@@ -118,11 +118,11 @@ def _tokenizer_file(given: ModelSettings) -> Path:
 
 
 def _codec_of(name: str) -> PEModel:
-    folder, _ = find(name)
+    folder, called = find(name)
     values = checkpoint.read_values(folder)
     if layout_of(values) is None:
         raise ModelError(f"{name} has no codec, expected a PE-AV or PE-A-Frame")
-    return read_pe(folder, values)
+    return read_pe(folder, values, called)
 
 
 def loader_of(settings: PretrainSettings, start: Start, place: Place) -> ClipBatches:

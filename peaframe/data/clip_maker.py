@@ -154,7 +154,7 @@ def _load(name: str) -> PEModel:
     values = checkpoint.read_values(folder)
     if layout_of(values) is None:
         raise ModelError(f"{name} has no codec, expected a PE-AV or PE-A-Frame")
-    model = read_pe(folder, values).eval()
+    model = read_pe(folder, values, called).eval()
     model.name = Path(called).resolve().name if os.path.isdir(called) else called
     return model
 

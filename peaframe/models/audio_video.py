@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from peaframe.errors import ModelError
-from peaframe.models.frame import clip_lengths
+from peaframe.errors import ModelError, OptionError
 from peaframe.models.image import ImageConfig, ImageEncoder
+from peaframe.models.inputs import check_frames, check_tokens, clip_lengths
 from peaframe.models.modernbert import ModernBert, ModernBertConfig
 from peaframe.models.pe_frame import PEAudioConfig, PEAudioTower
 from peaframe.models.text import QueryTokenizer
@@ -201,16 +201,22 @@ class PEAudioVideoModel(nn.Module):
             left out. A clip's embeddings do not depend on what it is batched with.
 
         Raises:
-            ModelError: nothing was given, or the batches differ.
+            OptionError: nothing was given, the batches differ, or one of these is of another shape or type.
         """
-        given = [x for x in (waveform, frame_features, input_ids) if x is not None]
-        if not given or len({len(x) for x in given}) > 1:
-            sizes = [len(x) for x in given]
-            raise ModelError(f"got batches of {sizes}, expected audio, video or text of equally many clips")
-        clips: dict[str, Tensor] = {}
+        dtype = self.video.proj.weight.dtype
+        counts: list[int] = []
         if waveform is not None:
             counts = clip_lengths(waveform, lengths)
-            latents, audio_mask = self.audio.latents(waveform, counts)
+        if frame_features is not None:
+            check_frames(frame_features, frame_mask, self.video.proj.in_features, dtype)
+        if input_ids is not None:
+            check_tokens(input_ids, attention_mask, self.config.text.vocabulary, self.config.text.max_tokens)
+        sizes = [len(x) for x in (waveform, frame_features, input_ids) if x is not None]
+        if not sizes or len(set(sizes)) > 1:
+            raise OptionError(f"got batches of {sizes}, expected audio, video or text of equally many clips")
+        clips: dict[str, Tensor] = {}
+        if waveform is not None:
+            latents, audio_mask = self.audio.latents(waveform.to(dtype), counts)
             audio, clips["audio"] = self.audio(latents, audio_mask)
         if frame_features is not None:
             video, clips["visual"] = self.video(frame_features, frame_mask)

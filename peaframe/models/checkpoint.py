@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from peaframe.errors import CheckpointError
 from peaframe.files import atomic_path
+from peaframe.models import checkpoint_files
+from peaframe.models.checkpoint_files import read_json, weight_files
 
 Tensors = dict[str, torch.Tensor]
 
@@ -38,16 +39,15 @@ def shapes_only() -> Iterator[None]:
         yield
 
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS, INDEX = checkpoint_files.WEIGHTS, checkpoint_files.INDEX
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_LOOKED_AT = 256  # values of each tensor, see `check_fit`
 
 
 def read_values(folder: Path) -> dict[str, Any]:
     """The content of config.json, an object."""
     path = part(folder, "config.json")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: no model configuration ({error}), expected JSON") from error
+    values = read_json(path, "model configuration")
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: no model configuration, expected an object with model_type")
     return values
@@ -55,30 +55,28 @@ def read_values(folder: Path) -> dict[str, Any]:
 
 def read_weights(folder: Path) -> Tensors:
     """All tensors of a folder, from `model.safetensors` or the shards that its index names."""
-    index = folder / INDEX
-    if index.is_file() and not (folder / WEIGHTS).is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{index}: no index of shards ({error!r})") from error
-        if odd := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
-            raise CheckpointError(f"{index}: names {odd[0]!r}, expected safetensors files beside it")
-    else:
-        names = [WEIGHTS]
     tensors: Tensors = {}
-    for name in names:
+    for name in weight_files(folder):
         path = part(folder, name)
         try:
             tensors |= load_file(path)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _DTYPES:
+            raise CheckpointError(
+                f"{folder / WEIGHTS}: {name} is {tensor.dtype}, expected float32, float16, bfloat16 or float64"
+            )
     return tensors
 
 
 def check_fit(
     folder: Path, tensors: Tensors, expected: Mapping[str, torch.Size], ignored: Iterable[str] = ()
 ) -> None:
-    """Refuse tensors that do not fit the model that config.json describes, by name.
+    """Refuse tensors that do not fit the model that config.json describes, by name, and those that hold no numbers.
+
+    Only the first values of each are looked at for that: a training that diverged leaves NaN all over, and what lies
+    behind may stay on the disk until it is used, which loads models of gigabytes in no time.
 
     Args:
         folder: named in the message.
@@ -97,6 +95,8 @@ def check_fit(
         if tensors[name].shape != shape:
             got = tuple(tensors[name].shape)
             raise CheckpointError(f"{path}: {name} has shape {got}, config.json expects {tuple(shape)}")
+        if not tensors[name].reshape(-1)[:_LOOKED_AT].isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinite values, expected finite weights")
 
 
 def part(folder: Path, name: str) -> Path:

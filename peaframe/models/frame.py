@@ -20,6 +20,7 @@ from peaframe.clock import HOP_SAMPLES, frame_count
 from peaframe.errors import ModelError
 from peaframe.events import EventOptions
 from peaframe.models.frontend import CHANNELS, ConvFrontEnd, FrontEndConfig, MapStream
+from peaframe.models.inputs import check_tokens, clip_lengths
 from peaframe.models.precision import EXACT, check_precision
 from peaframe.models.text import Adapter, QueryTokenizer, SentenceEncoder, TextConfig
 from peaframe.models.text_prior import TextPrior
@@ -119,7 +120,7 @@ class FrameModel(nn.Module, ABC):
             (batch, frames, dim) with frames = ceil(samples / 1920); zeros behind a clip's end.
 
         Raises:
-            ModelError: the waveform is no (batch, samples) array, is empty, or lengths do not fit.
+            OptionError: the waveform is no (batch, samples) tensor of finite floats, is empty, or lengths do not fit.
         """
 
     def open_stream(self) -> FrameStream:
@@ -156,7 +157,7 @@ class FrameModel(nn.Module, ABC):
 
     @abstractmethod
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Embed token ids (texts, tokens) with their attention mask: (texts, dim)."""
+        """Embed token ids (texts, tokens) with their attention mask: (texts, dim); refuses others."""
 
     def encode_text(self, texts: list[str]) -> Tensor:
         """Embed queries: (texts, dim). Raises ModelError for a query that is empty or far too long."""
@@ -208,23 +209,6 @@ class FrameModel(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the weights lie."""
         return self.logit_scale.device
-
-
-def clip_lengths(waveform: Tensor, lengths: Tensor | None) -> list[int]:
-    """Check a batch of audio and give each clip's samples; see `FrameModel.encode_audio`."""
-    if waveform.ndim != 2 or waveform.shape[0] == 0 or waveform.shape[1] == 0:
-        raise ModelError(
-            f"got a waveform of shape {tuple(waveform.shape)}, expected (batch, samples), none 0"
-        )
-    if lengths is None:
-        return [waveform.shape[1]] * waveform.shape[0]
-    counts = [int(n) for n in lengths]
-    if len(counts) != waveform.shape[0] or min(counts) < 1 or max(counts) > waveform.shape[1]:
-        raise ModelError(
-            f"got lengths {counts} for a waveform of shape {tuple(waveform.shape)}, "
-            f"expected one per clip between 1 and {waveform.shape[1]}"
-        )
-    return counts
 
 
 @dataclass(frozen=True)
@@ -320,11 +304,7 @@ class MiniFrameModel(FrameModel):
 
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """See `FrameModel.encode_tokens`."""
-        if input_ids.ndim != 2 or input_ids.shape[1] > self.config.text.max_tokens:
-            most = self.config.text.max_tokens
-            raise ModelError(
-                f"got tokens of shape {tuple(input_ids.shape)}, expected (texts, up to {most} tokens)"
-            )
+        check_tokens(input_ids, attention_mask, self.config.text.vocabulary, self.config.text.max_tokens)
         return self.project_text(self.text(input_ids, attention_mask))
 
     def project_text(self, states: Tensor) -> Tensor:

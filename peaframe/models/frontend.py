@@ -69,7 +69,8 @@ def mel_filters() -> Tensor:
     hertz = torch.arange(FFT // 2 + 1, dtype=torch.float64) * RATE / FFT
     bins = 1127 * torch.log1p(hertz / 700)
     low, high = (1127 * math.log1p(edge / 700) for edge in (125.0, 7500.0))
-    edges = torch.linspace(low, high, BANDS + 2, dtype=torch.float64)[:, None]
+    # The device is said: once transformers has loaded a model, torch's context of a device leaves linspace out.
+    edges = torch.linspace(low, high, BANDS + 2, dtype=torch.float64, device=hertz.device)[:, None]
     rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     filters = torch.minimum(rise, fall).clamp(min=0)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import textwrap
 from pathlib import Path
 
 from tqdm import tqdm
 
 from peaframe.errors import CheckpointError, ModelError
+from peaframe.models import video_processor
+from peaframe.models.checkpoint_files import is_whole
 
 FILES = (
     "config.json",
@@ -21,12 +24,13 @@ FILES = (
     "model-*.safetensors",
     "tokenizer.json",
     "events.json",
+    *video_processor.FILES,
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def cached(hub_id: str, revision: str) -> Path | None:
-    """The folder of a repository in the hub's cache, or None if it is not there; never touches the network."""
+    """The folder of a repository in the hub's cache, or None if it is not there whole; never touches the network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -39,7 +43,7 @@ def cached(hub_id: str, revision: str) -> Path | None:
     except (OSError, ValueError):
         return None
     found = Path(folder)
-    return found if (found / "config.json").is_file() else None
+    return found if is_whole(found) else None
 
 
 def fetch(hub_id: str, revision: str) -> Path:
@@ -52,16 +56,29 @@ def fetch(hub_id: str, revision: str) -> Path:
         ModelError: it cannot be reached, or there is no such repository or revision.
         CheckpointError: a file is not what the hub says it is.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
+    if constants.HF_HUB_OFFLINE:
+        if (whole := cached(hub_id, revision)) is None:
+            raise ModelError(
+                f"cannot fetch {hub_id} (revision {revision}) from the hub: HF_HUB_OFFLINE=1 forbids it; "
+                "unset it, or give a folder that holds the checkpoint"
+            )
+        check(whole)
+        return whole
     try:
         folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(FILES), token=False))
     except Exception as error:  # the library and the two HTTP clients below it each have their own
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
         raise ModelError(
             f"cannot fetch {hub_id} (revision {revision}) from the hub: {reason}; "
             "check the network, or give a folder that holds the checkpoint"
         ) from error
+    if not is_whole(folder):  # without a network the library gives what an interrupted download left
+        raise ModelError(
+            f"cannot fetch {hub_id} (revision {revision}) from the hub: config.json or safetensors weights are missing "
+            "in what came; check the network, and that the repository holds them"
+        )
     check(folder)
     return folder
 

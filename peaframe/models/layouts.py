@@ -146,7 +146,7 @@ def read_layout(tensors: Tensors, prefixes: Mapping[str, str], heads: Mapping[st
         ours = f"unknown.{name}" if theirs is None else back[theirs] + name.removeprefix(theirs)
         if ours.startswith("audio.codec.mean.") and ".in_proj." in name:
             tensor = tensor[: tensor.shape[0] // 2]  # the mean; the other half is the variance
-        if ours in ("logit_scale", "logit_bias"):
+        if ours in ("logit_scale", "logit_bias") and tensor.numel() == 1:
             tensor = tensor.reshape(())
         out[ours] = tensor
     return to_timm(_turn_rotary(out, heads, to_halves))
@@ -188,6 +188,10 @@ def fold_weight_norm(tensors: Tensors) -> Tensors:
             if base + v_ending not in out:
                 raise CheckpointError(f"got {name} without {base}{v_ending}")
             g, v = out.pop(name), out.pop(base + v_ending)
+            if g.shape != (*v.shape[:1], *[1] * (v.ndim - 1)):
+                raise CheckpointError(
+                    f"got {name} of shape {tuple(g.shape)} for {base}{v_ending} of shape {tuple(v.shape)}"
+                )
             out[base + ".weight"] = torch._weight_norm(v, g, 0)
     return out
 
@@ -210,6 +214,7 @@ def _turn_rotary(
     out = dict(tensors)
     for name, tensor in tensors.items():
         match = re.match(r"(\w+\.tower\.)layers\.\d+\.self_attn\.[qk]_(proj|norm)\.weight$", name)
-        if match:
-            out[name] = turn(tensor, heads[match[1]] if match[2] == "proj" else 1)
+        parts = (heads[match[1]] if match[2] == "proj" else 1) if match else 0
+        if parts and tensor.ndim and tensor.shape[0] % (2 * parts) == 0:  # others are refused by their shape
+            out[name] = turn(tensor, parts)
     return out

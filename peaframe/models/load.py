@@ -15,13 +15,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from peaframe.config import build
-from peaframe.errors import CheckpointError, ConfigError, ModelError, OptionError
+from peaframe.errors import CheckpointError, ConfigError, FormatError, ModelError, OptionError
 from peaframe.events import EventOptions
-from peaframe.models import checkpoint, hub, layouts
+from peaframe.models import checkpoint, hub, layouts, video_processor
 from peaframe.models.audio_video import PEAudioVideoConfig, PEAudioVideoModel
 from peaframe.models.checkpoint import write_tensors, write_text
 from peaframe.models.frame import FrameModel, MiniConfig, MiniFrameModel
-from peaframe.models.names import BUILT_IN, MODELS, ModelName
+from peaframe.models.image import ImageConfig
+from peaframe.models.names import BUILT_IN, MODELS, ModelName, promised_frames
 from peaframe.models.pe_frame import PEFrameConfig, PEFrameModel
 from peaframe.models.published import PEConfig, layout_of, read_published, write_published
 from peaframe.models.text import QueryTokenizer
@@ -29,12 +30,15 @@ from peaframe.models.text_prior import TextPrior
 
 FORMAT = 1
 TEXT_PRIOR = "text_prior.safetensors"
+BESIDE = ("events.json", TEXT_PRIOR)  # what fine-tuning and tuning leave beside a model, in any layout
 REFERENCE_OPTIONS = EventOptions(threshold=0.3)  # of PEAudioFrame.forward: how it was chosen is not published
 PEModel = PEFrameModel | PEAudioVideoModel
 # What published checkpoints hold beside what the models compute with, by peaframe's names or behind `unknown.`.
-_FOR_NOTHING = re.compile(
-    r"text\.final_norm\.|text\.layers\.\d+\.|unknown\.(.*\.bottleneck\.out_proj\.|.*logit_(scale|bias)$)"
-)
+_TRANSFORMERS_FOR_NOTHING = r"text\.final_norm\.|unknown\.(.*\.bottleneck\.out_proj\.|.*logit_(scale|bias)$)"
+_FOR_NOTHING = {
+    "transformers": re.compile(_TRANSFORMERS_FOR_NOTHING),
+    "original": re.compile(rf"text\.layers\.\d+\.|{_TRANSFORMERS_FOR_NOTHING}"),  # behind nth_text_layer
+}
 
 
 def load_model(name_or_folder: str | Path = BUILT_IN) -> FrameModel:
@@ -55,10 +59,11 @@ def load_model(name_or_folder: str | Path = BUILT_IN) -> FrameModel:
     if layout_of(values) is None:
         model = _read_mini(folder, values)
     else:
-        published = read_pe(folder, values)
+        published = read_pe(folder, values, name)
         if isinstance(published, PEAudioVideoModel):
             raise ModelError(
-                f"{name} embeds whole clips (PE-AV), expected a frame model; use load_audio_video_model"
+                f"{name} embeds whole clips (PE-AV), expected a frame model; use it with peaframe search, "
+                "or in Python use load_audio_video_model"
             )
         model = published
     model.name = name
@@ -72,7 +77,7 @@ def load_audio_video_model(name_or_folder: str | Path) -> PEAudioVideoModel:
     """Load a PE-AV model, ready to run on the CPU; arguments and errors as for `load_model`."""
     folder, name = find(name_or_folder)
     values = checkpoint.read_values(folder)
-    model = None if layout_of(values) is None else read_pe(folder, values)
+    model = None if layout_of(values) is None else read_pe(folder, values, name)
     if not isinstance(model, PEAudioVideoModel):
         raise ModelError(f"{name} is a frame model, expected one of whole clips (PE-AV); use load_model")
     model.name = name
@@ -94,29 +99,41 @@ def find(name_or_folder: str | Path) -> tuple[Path, str]:
         return hub.fetch(hub_id, revision), name
     except ModelError as error:
         where = "is not on this machine" if known else "is no folder here"
-        raise ModelError(f"{name} {where}, and {error}") from error
+        advice = f"; where there is a network, run: peaframe models download {name}" if known else ""
+        raise ModelError(f"{name} {where}, and {error}{advice}") from error
 
 
-def hub_address(name: str) -> tuple[str, str]:
-    """Hub id and revision of a model's name, or of `owner/name` or `owner/name@revision`."""
+def hub_address(name: str, or_folder: bool = True) -> tuple[str, str]:
+    """Hub id and revision of a model's name, or of `owner/name` or `owner/name@revision`.
+
+    Args:
+        name: what the user said.
+        or_folder: whether a folder would have done as well, for the message.
+    """
     known = MODELS.get(name)
     if known is not None and known.hub_id is not None:
         return known.hub_id, known.revision
     if isinstance(known, ModelName):
         raise ModelError(f"{name} is built in, there is nothing to fetch")
+    if or_folder and os.path.isfile(name):
+        raise ModelError(
+            f"{name} is a file, expected the folder that holds the checkpoint: {Path(name).parent}"
+        )
     match = re.fullmatch(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?", name)
     if match is None or os.path.isdir(match[1].split("/")[0]):  # a folder here, its name not quite right
-        near = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.4)
+        names = [m.name for m in MODELS.values() if or_folder or m.hub_id is not None]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ModelError(
-            f"unknown model {name!r}; {hint}expected {', '.join(MODELS)}, a checkpoint folder, or a hub id"
-        )
+        others = "a checkpoint folder, or a hub id" if or_folder else "or a hub id such as owner/name"
+        raise ModelError(f"unknown model {name!r}; {hint}expected {', '.join(names)}, {others}")
     return match[1], match[2] or "main"
 
 
 def _read_mini(folder: Path, values: dict[str, Any]) -> MiniFrameModel:
     config = read_config(folder, values)
-    tokenizer = QueryTokenizer(checkpoint.part(folder, "tokenizer.json"), config.text.max_tokens)
+    tokenizer = QueryTokenizer(
+        checkpoint.part(folder, "tokenizer.json"), config.text.max_tokens, config.text.vocabulary
+    )
     tensors = {name: tensor.float() for name, tensor in checkpoint.read_weights(folder).items()}
     with checkpoint.shapes_only():
         model = MiniFrameModel(config, tokenizer)
@@ -141,14 +158,25 @@ def read_config(folder: Path, values: dict[str, Any]) -> MiniConfig:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def read_pe(folder: Path, values: dict[str, Any]) -> PEModel:
-    """A published PE model in float32 from its folder and the content of its `config.json`."""
+def read_pe(folder: Path, values: dict[str, Any], name: str = "") -> PEModel:
+    """A published PE model in float32 from its folder and the content of its `config.json`.
+
+    Args:
+        folder: the checkpoint.
+        values: the content of its config.json.
+        name: the name it was found by; a public one tells how many video frames stand for a clip where no file does.
+    """
     config = read_published(folder / "config.json", values)
+    if isinstance(config, PEAudioVideoConfig) and config.video.frames is None:
+        config = dataclasses.replace(
+            config, video=dataclasses.replace(config.video, frames=promised_frames(name))
+        )
     tokenizer = None
     if (folder / "tokenizer.json").is_file():
-        tokenizer = QueryTokenizer(folder / "tokenizer.json", config.text.max_tokens)
+        tokenizer = QueryTokenizer(folder / "tokenizer.json", config.text.max_tokens, config.text.vocabulary)
     read = checkpoint.read_weights(folder)
-    prefixes = _prefixes(config, layout_of(values) or "")
+    layout = layout_of(values) or ""
+    prefixes = _prefixes(config, layout)
     tensors = {n: t.float() for n, t in layouts.read_layout(read, prefixes, _heads(config)).items()}
     projection = tensors.get("video.proj.weight")
     if isinstance(config, PEAudioVideoConfig) and config.video.features is None and projection is not None:
@@ -167,7 +195,7 @@ def read_pe(folder: Path, values: dict[str, Any]) -> PEModel:
     with checkpoint.shapes_only():
         model = _build(config, tokenizer)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    ignored = [name for name in tensors if name not in expected and _FOR_NOTHING.match(name)]
+    ignored = [name for name in tensors if name not in expected and _FOR_NOTHING[layout].match(name)]
     checkpoint.check_fit(folder, tensors, expected, ignored)
     model.load_state_dict({name: tensors[name] for name in expected}, assign=True)
     return model
@@ -182,14 +210,23 @@ def save_pe(model: PEModel, folder: Path, layout: str, tokenizer: str | None = N
         layout: `original` or `transformers`.
         tokenizer: the text of a `tokenizer.json` to put beside it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     own = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    prefixes = _prefixes(model.config, layout)
-    write_tensors(folder / checkpoint.WEIGHTS, layouts.write_layout(own, prefixes, _heads(model.config)))
-    if tokenizer is not None:
-        write_text(folder / "tokenizer.json", tokenizer)
-    values = json.dumps(write_published(model.config, layout), indent=2)
-    write_text(folder / "config.json", values + "\n")
+    tensors = layouts.write_layout(own, _prefixes(model.config, layout), _heads(model.config))
+    texts = {} if tokenizer is None else {"tokenizer.json": tokenizer}
+    video = model.config.video if isinstance(model.config, PEAudioVideoConfig) else None
+    if layout == "transformers" and video is not None and video.frames is not None:
+        content = video_processor.processor_values(video.frames, (video.image or ImageConfig()).size)
+        texts[video_processor.FILE] = json.dumps(content, indent=2) + "\n"
+    texts["config.json"] = json.dumps(write_published(model.config, layout), indent=2) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FormatError(
+            f"{folder}: cannot be made ({error.strerror or error}); give another folder"
+        ) from error
+    write_tensors(folder / checkpoint.WEIGHTS, tensors)
+    for name, text in texts.items():
+        write_text(folder / name, text)
 
 
 def _build(config: PEConfig, tokenizer: QueryTokenizer | None) -> PEModel:
@@ -275,7 +312,7 @@ def read_event_options(folder: Path, default: EventOptions) -> EventOptions:
         return default
     try:
         return build(EventOptions, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError, ConfigError, OptionError) as error:
+    except (OSError, ValueError, RecursionError, AttributeError, ConfigError, OptionError) as error:
         raise CheckpointError(
             f"{path}: no event options ({error}); expected threshold, median ..."
         ) from error

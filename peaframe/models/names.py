@@ -21,6 +21,7 @@ class ModelName:
         hub_id: its repository on the Hugging Face hub; None for one that is built in.
         revision: the repository's revision that holds the layout of transformers.
         frames: whether it gives one embedding per frame; else one per clip.
+        video_frames: how many frames, evenly spread, stand for a clip's pictures; None for all of them.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ModelName:
     hub_id: str | None = None
     revision: str = "main"
     frames: bool = True
+    video_frames: int | None = None
 
     @property
     def gigabytes(self) -> float | None:
@@ -48,7 +50,14 @@ def _clip(size: str, sampled: bool) -> ModelName:
     name = f"pe-av-{size}-16-frame" if sampled else f"pe-av-{size}"
     video = "16 video frames" if sampled else "all video frames"
     what = f"Meta's PE-AV, {size}: sound, pictures and words of whole clips, {video}"
-    return ModelName(name, what, "Apache-2.0", hub_id=f"facebook/{name}", frames=False)
+    return ModelName(
+        name,
+        what,
+        "Apache-2.0",
+        hub_id=f"facebook/{name}",
+        frames=False,
+        video_frames=16 if sampled else None,
+    )
 
 
 _ALL = (
@@ -63,3 +72,9 @@ _ALL = (
     *(_clip(size, sampled) for size in ("small", "base", "large") for sampled in (False, True)),
 )
 MODELS = {model.name: model for model in _ALL}
+
+
+def promised_frames(name: str) -> int | None:
+    """The `video_frames` of the public model that a name, or a hub id with or without a revision, stands for."""
+    said = (m.video_frames for m in _ALL if name.partition("@")[0] in (m.name, m.hub_id))
+    return next(said, None)

@@ -24,7 +24,8 @@ from peaframe.codec.dac_vae import Codec, CodecConfig
 from peaframe.codec.encode import ChunkStream, LatentStream, encode
 from peaframe.codec.stream import CodecStream, StreamEncoder
 from peaframe.errors import ModelError
-from peaframe.models.frame import FrameModel, clip_lengths
+from peaframe.models.frame import FrameModel
+from peaframe.models.inputs import check_tokens, clip_lengths
 from peaframe.models.modernbert import ModernBert, ModernBertConfig
 from peaframe.models.precision import product_type
 from peaframe.models.text import QueryTokenizer
@@ -187,9 +188,5 @@ class PEFrameModel(FrameModel):
 
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """See `FrameModel.encode_tokens`."""
-        most = self.config.text.max_tokens
-        if input_ids.ndim != 2 or input_ids.shape[1] > most:
-            raise ModelError(
-                f"got tokens of shape {tuple(input_ids.shape)}, expected (texts, up to {most} tokens)"
-            )
+        check_tokens(input_ids, attention_mask, self.config.text.vocabulary, self.config.text.max_tokens)
         return self.project_text(self.text(input_ids, attention_mask))

@@ -9,7 +9,9 @@ from typing import Any
 
 from peaframe.codec.dac_vae import CodecConfig
 from peaframe.errors import CheckpointError
+from peaframe.models import video_processor
 from peaframe.models.audio_video import PEAudioVideoConfig, PEVideoConfig
+from peaframe.models.config_values import Values
 from peaframe.models.image import PUBLIC, ImageConfig
 from peaframe.models.modernbert import ModernBertConfig
 from peaframe.models.pe_frame import PEAudioConfig, PEFrameConfig
@@ -19,45 +21,6 @@ PEConfig = PEFrameConfig | PEAudioVideoConfig
 ROPE_THETA = 20_000.0
 _PM_NAMES = {"vit_pe_core_large_patch14_336": "PE-Core-L14-336"}
 PE_CORE_LARGE = "vit_pe_core_large_patch14_336"  # timm's name of the image encoder of all public PE-AV models
-
-
-class _Values:
-    """Part of a config.json that complains by path about what is missing or not supported."""
-
-    def __init__(self, file: Path, values: Any, path: str = "") -> None:
-        if not isinstance(values, Mapping):
-            raise CheckpointError(f"{file}: {path or 'the file'} is no object, expected keys and values")
-        self.file, self.values, self.path = file, values, path
-
-    def part(self, key: str) -> _Values:
-        return _Values(self.file, self.get(key), f"{self.path}{key}.")
-
-    def get(self, key: str, default: Any = None) -> Any:
-        value = self.values.get(key, default)
-        if value is None:
-            raise CheckpointError(f"{self.file}: key {self.path + key!r} is missing")
-        return value
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        value = self.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CheckpointError(
-                f"{self.file}: {self.path + key} is {value!r}, expected a whole number above 0"
-            )
-        return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        value = self.get(key, default)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise CheckpointError(f"{self.file}: {self.path + key} is {value!r}, expected a number")
-        return float(value)
-
-    def must_be(self, key: str, *supported: Any) -> None:
-        value = self.values.get(key, supported[0])
-        if value not in supported:
-            raise CheckpointError(
-                f"{self.file}: {self.path + key} is {value!r}, expected {supported[0]!r}: no other is supported"
-            )
 
 
 def layout_of(values: Mapping[str, Any]) -> str | None:
@@ -80,19 +43,18 @@ def read_published(file: Path, values: Mapping[str, Any]) -> PEConfig:
         CheckpointError: a key is missing, of the wrong kind, or asks for something PE models do not do.
     """
     read = _read_original if layout_of(values) == "original" else _read_transformers
-    config = read(_Values(file, values))
+    config = read(Values(file, values))
     towers = [config.audio.tower]
     if isinstance(config, PEAudioVideoConfig):
         towers += [config.video.tower, config.fusion]
-    for tower in towers:
-        if tower.width % (2 * tower.heads):
-            raise CheckpointError(
-                f"{file}: {tower.heads} heads do not divide a width of {tower.width} into even parts"
-            )
+    text = config.text.width, config.text.heads
+    for width, heads in (text, *((tower.width, tower.heads) for tower in towers)):
+        if width % (2 * heads):
+            raise CheckpointError(f"{file}: {heads} heads do not divide a width of {width} into even parts")
     return config
 
 
-def _read_original(root: _Values) -> PEConfig:
+def _read_original(root: Values) -> PEConfig:
     layers = root.integer("nth_text_layer")
     text = root.part("text_model")
     if layers > text.integer("num_hidden_layers"):
@@ -121,21 +83,21 @@ def _read_original(root: _Values) -> PEConfig:
     )
 
 
-def _original_audio(values: _Values) -> PEAudioConfig:
+def _original_audio(values: Values) -> PEAudioConfig:
     codec = values.part("dac_vae_encoder")
+    codec.must_be("sampling_rate", 48_000)
     return PEAudioConfig(
         CodecConfig(
             codec.integer("encoder_hidden_size"),
-            tuple(codec.get("downsampling_ratios")),
+            codec.integers("downsampling_ratios"),
             codec.integer("codebook_size"),
             codec.integer("codebook_dim"),
-            codec.integer("sampling_rate", 48_000),
         ),
         _original_tower(values.part("audio_transformer")),
     )
 
 
-def _original_tower(values: _Values) -> TowerConfig:
+def _original_tower(values: Values) -> TowerConfig:
     return TowerConfig(
         values.integer("hidden_size"),
         values.integer("num_hidden_layers"),
@@ -146,12 +108,12 @@ def _original_tower(values: _Values) -> TowerConfig:
     )
 
 
-def _text(values: _Values, layers: int) -> ModernBertConfig:
+def _text(values: Values, layers: int) -> ModernBertConfig:
     values.must_be("model_type", "modernbert")
     for key in ("attention_bias", "mlp_bias", "norm_bias"):
         values.must_be(key, False)
     values.must_be("hidden_activation", "gelu")
-    ropes = values.values.get("rope_parameters") or {}  # transformers 5; before, two numbers
+    ropes = values.part_if_any("rope_parameters")  # transformers 5; before, two numbers
     return ModernBertConfig(
         values.integer("vocab_size", 50_368),
         values.integer("hidden_size"),
@@ -160,14 +122,19 @@ def _text(values: _Values, layers: int) -> ModernBertConfig:
         values.integer("intermediate_size"),
         values.integer("global_attn_every_n_layers", 3),
         values.integer("local_attention", 128),
-        ropes.get("full_attention", {}).get("rope_theta", values.number("global_rope_theta", 160_000.0)),
-        ropes.get("sliding_attention", {}).get("rope_theta", values.number("local_rope_theta", 10_000.0)),
+        _theta(ropes.part_if_any("full_attention"), values.number("global_rope_theta", 160_000.0)),
+        _theta(ropes.part_if_any("sliding_attention"), values.number("local_rope_theta", 10_000.0)),
         values.number("norm_eps", values.number("layer_norm_eps", 1e-5)),
         min(512, values.integer("max_position_embeddings", 8192)),
     )
 
 
-def _read_transformers(root: _Values) -> PEConfig:
+def _theta(rope: Values, default: float) -> float:
+    rope.must_be("rope_type", "default")
+    return rope.number("rope_theta", default)
+
+
+def _read_transformers(root: Values) -> PEConfig:
     text_values = root.part("text_config")
     text = _text(text_values, text_values.integer("num_hidden_layers", 22))
     dim = root.integer("output_dim", text.width)
@@ -176,13 +143,14 @@ def _read_transformers(root: _Values) -> PEConfig:
     both = root.part("audio_video_config")
     video = both.part("video_config")
     vision = video.part("vision_config")
+    said = root.values.get("num_frames") is not None  # no key of transformers' own
     return PEAudioVideoConfig(
         _transformers_audio(both.part("audio_config")),
         PEVideoConfig(
             vision.integer("num_classes", vision.values.get("num_labels")),
             _transformers_tower(video),
             vision.get("architecture", PE_CORE_LARGE),
-            root.values.get("num_frames"),
+            root.integer("num_frames") if said else video_processor.read_frames(root.file.parent),
             _image(vision),
         ),
         _transformers_tower(both),
@@ -202,21 +170,20 @@ _IMAGE_KEYS = {
 }
 
 
-def _image(vision: _Values) -> ImageConfig | None:
+def _image(vision: Values) -> ImageConfig | None:
     base = PUBLIC.get(vision.get("architecture", PE_CORE_LARGE))
-    given = vision.values.get("model_args") or {}
-    if base is None or not set(given) <= set(_IMAGE_KEYS):
+    sizes = vision.part_if_any("model_args")
+    if base is None or not set(sizes.values) <= set(_IMAGE_KEYS):
         return None
-    sizes = _Values(vision.file, given, f"{vision.path}model_args.")
-    return dataclasses.replace(base, **{_IMAGE_KEYS[key]: sizes.integer(key) for key in given})
+    return dataclasses.replace(base, **{_IMAGE_KEYS[key]: sizes.integer(key) for key in sizes.values})
 
 
-def _transformers_audio(values: _Values) -> PEAudioConfig:
+def _transformers_audio(values: Values) -> PEAudioConfig:
     codec = values.part("dac_config")
     return PEAudioConfig(
         CodecConfig(
             codec.integer("encoder_hidden_size", 64),
-            tuple(codec.get("downsampling_ratios", [2, 8, 10, 12])),
+            codec.integers("downsampling_ratios", [2, 8, 10, 12]),
             codec.integer("hidden_size", 1024),
             codec.integer(
                 "codebook_dim", 128
@@ -226,23 +193,18 @@ def _transformers_audio(values: _Values) -> PEAudioConfig:
     )
 
 
-def _transformers_tower(values: _Values) -> TowerConfig:
+def _transformers_tower(values: Values) -> TowerConfig:
     width, heads = values.integer("hidden_size"), values.integer("num_attention_heads")
     values.must_be("head_dim", width // heads)
     values.must_be("num_key_value_heads", heads, None)
     values.must_be("attention_bias", False)
     values.must_be("hidden_act", "silu")
-    rope = values.values.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise CheckpointError(
-            f"{values.file}: {values.path}rope_parameters is {rope!r}, expected the default type"
-        )
     return TowerConfig(
         width,
         values.integer("num_hidden_layers"),
         heads,
         values.integer("intermediate_size"),
-        rope_theta=float(rope.get("rope_theta", ROPE_THETA)),
+        rope_theta=_theta(values.part_if_any("rope_parameters"), ROPE_THETA),
         norm_eps=values.number("rms_norm_eps", 1e-5),
     )
 

@@ -88,15 +88,27 @@ class Adapter(nn.Module):
 
 
 class QueryTokenizer:
-    """Queries -> padded token ids; refuses what no text encoder can make sense of."""
+    """Queries -> padded token ids; refuses what no text encoder can make sense of.
 
-    def __init__(self, path: Path, max_tokens: int) -> None:
+    Args:
+        path: a `tokenizer.json`.
+        max_tokens: pieces a query may have, the two marks at its ends counted in.
+        vocabulary: pieces that the text encoder knows, to refuse a tokenizer with more; None where it is not known.
+    """
+
+    def __init__(self, path: Path, max_tokens: int, vocabulary: int | None = None) -> None:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises a bare Exception
             raise CheckpointError(
                 f"{path}: not a tokenizer file ({error}); expected the tokenizer.json of the checkpoint"
             ) from error
+        pieces = self._tokenizer.get_vocab() if vocabulary is not None else {}
+        if vocabulary is not None and pieces and (most := max(pieces.values())) >= vocabulary:
+            raise CheckpointError(
+                f"{path}: holds token ids up to {most}, but config.json says a vocabulary of {vocabulary}; "
+                "expected the tokenizer.json of the checkpoint"
+            )
         self.max_tokens = max_tokens
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()

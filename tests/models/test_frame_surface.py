@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from peaframe.clock import HOP_SAMPLES
-from peaframe.errors import ModelError
+from peaframe.errors import ModelError, OptionError
 from peaframe.models.frame import MiniFrameModel
 
 ODD = (48_001, 1, 1_919, 1_920, 1_921, 100_003, 48_001)
@@ -111,13 +111,13 @@ def test_held_convolutions_get_no_gradient(tiny_model):
 
 @pytest.mark.parametrize("shape", [(5,), (1, 2, 3), (0, 5), (2, 0)])
 def test_other_shapes_are_refused(tiny_model, refusal, shape):
-    message = refusal(ModelError, tiny_model.encode_audio, torch.zeros(shape))
+    message = refusal(OptionError, tiny_model.encode_audio, torch.zeros(shape))
     assert f"got a waveform of shape {shape}, expected (batch, samples)" in message
 
 
 @pytest.mark.parametrize("lengths", [[5], [5, 5, 5], [0, 5], [5, 11], [-1, 5]])
 def test_lengths_that_do_not_fit_are_refused(tiny_model, refusal, lengths):
-    message = refusal(ModelError, tiny_model.encode_audio, torch.zeros(2, 10), torch.tensor(lengths))
+    message = refusal(OptionError, tiny_model.encode_audio, torch.zeros(2, 10), torch.tensor(lengths))
     assert f"got lengths {lengths} for a waveform of shape (2, 10)" in message
     assert "between 1 and 10" in message
 

@@ -1,6 +1,7 @@
 """PE-AV's image encoder is timm's, reads videos, and survives conversion between both layouts."""
 
 import dataclasses
+import json
 
 import av
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from peaframe.errors import CheckpointError, ModelError
+from peaframe.models.checkpoint import read_values
 from peaframe.models.image import PUBLIC, ImageConfig, ImageEncoder
 from peaframe.models.image_layout import from_timm, to_timm
-from peaframe.models.load import load_audio_video_model, save_pe
+from peaframe.models.load import load_audio_video_model, read_pe, save_pe
+from peaframe.models.published import read_published
 
 TINY = ImageConfig(size=42, patch=14, width=32, layers=2, heads=2, pool_heads=4)
 
@@ -36,6 +39,13 @@ def model(golden_folder, encoder):
     model.image = encoder
     video = dataclasses.replace(model.config.video, image=TINY)
     model.config = dataclasses.replace(model.config, video=video)
+    return model
+
+
+def with_frames(model, frames):
+    model.config = dataclasses.replace(
+        model.config, video=dataclasses.replace(model.config.video, frames=frames)
+    )
     return model
 
 
@@ -70,14 +80,73 @@ def test_frames_of_any_shape_are_squashed(encoder):
 
 @pytest.mark.parametrize(("frames", "expected"), [(None, 40), (16, 16)])
 def test_a_video_becomes_features_and_an_embedding(model, tmp_path, frames, expected):
-    model.config = dataclasses.replace(
-        model.config, video=dataclasses.replace(model.config.video, frames=frames)
-    )
-    features = model.video_features(write_video(tmp_path / "square.mp4"))
+    features = with_frames(model, frames).video_features(write_video(tmp_path / "square.mp4"))
     assert features.shape == (expected, 24)
     torch.testing.assert_close(torch.linalg.vector_norm(features, dim=1), torch.ones(expected))
     embeddings = model.encode_av(frame_features=features[None])
     assert embeddings["visual_embeds"].shape == (1, model.config.embedding_dim)
+
+
+PROCESSOR = {"video_processor_type": "PeVideoVideoProcessor", "num_frames": 16}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("video_preprocessor_config.json", PROCESSOR, 16),
+        ("preprocessor_config.json", PROCESSOR, 16),
+        ("processor_config.json", {"video_processor": PROCESSOR | {"do_sample_frames": True}}, 16),
+        ("processor_config.json", {"video_processor": PROCESSOR | {"do_sample_frames": False}}, 400),
+        ("processor_config.json", {"feature_extractor": {"sampling_rate": 48_000}}, 400),
+        ("processor_config.json", {"video_processor": {"num_frames": None}}, 400),
+    ],
+)
+def test_transformers_video_processor_says_how_many_frames(model, tmp_path, name, content, expected):
+    """Forty seconds of video at 10 frames a second."""
+    save_pe(with_frames(model, None), tmp_path / "saved", "transformers")
+    (tmp_path / "saved" / name).write_text(json.dumps(content), encoding="utf-8")
+    again = load_audio_video_model(tmp_path / "saved")
+    assert again.video_features(write_video(tmp_path / "square.mp4", frames=400)).shape == (expected, 24)
+
+
+def test_a_conversion_tells_transformers_how_many_frames(model, tmp_path):
+    folder = tmp_path / "saved"
+    save_pe(with_frames(model, 16), folder, "transformers")
+    processor = json.loads((folder / "video_preprocessor_config.json").read_text(encoding="utf-8"))
+    assert (processor["num_frames"], processor["do_sample_frames"]) == (16, True)
+    assert processor["size"] == {"height": 42, "width": 42}
+    assert load_audio_video_model(folder).config.video.frames == 16
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert values.pop("num_frames") == 16
+    (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    assert load_audio_video_model(folder).config.video.frames == 16
+    save_pe(with_frames(model, None), tmp_path / "all", "transformers")
+    assert not (tmp_path / "all" / "video_preprocessor_config.json").exists()
+
+
+@pytest.mark.parametrize("frames", [0, "16", 1.5, True])
+def test_another_number_of_frames_is_refused(model, tmp_path, refusal, frames):
+    path = tmp_path / "saved" / "video_preprocessor_config.json"
+    save_pe(with_frames(model, None), path.parent, "transformers")
+    path.write_text(json.dumps({"num_frames": frames}), encoding="utf-8")
+    told = refusal(CheckpointError, load_audio_video_model, path.parent)
+    assert told == f"{path}: num_frames is {frames!r}, expected a whole number above 0"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("pe-av-small-16-frame", 16),
+        ("facebook/pe-av-small-16-frame@main", 16),
+        ("pe-av-small", None),
+        ("someone/pe-av-small-16-frame", None),
+    ],
+)
+def test_a_public_name_says_how_many_frames_where_no_file_does(model, tmp_path, name, expected):
+    save_pe(with_frames(model, None), tmp_path / "saved", "transformers")
+    values = read_values(tmp_path / "saved")
+    assert read_pe(tmp_path / "saved", values, name).config.video.frames == expected
+    assert read_published(tmp_path / "saved" / "config.json", values).video.frames is None
 
 
 @pytest.mark.parametrize("layout", ["transformers", "original"])

@@ -89,7 +89,17 @@ def test_event_options_are_read(folder):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "5", '{"treshold": 0.3}', '{"threshold": 7}', '{"threshold": NaN}', '{"low": []}']
+    "content",
+    [
+        "",
+        "[]",
+        "5",
+        pytest.param("[" * 100_000, id="deep"),
+        '{"treshold": 0.3}',
+        '{"threshold": 7}',
+        '{"threshold": NaN}',
+        '{"low": []}',
+    ],
 )
 def test_other_event_options_are_refused(folder, refusal, content):
     (folder / "events.json").write_text(content, encoding="utf-8")
@@ -113,7 +123,11 @@ def test_an_unknown_name_is_told_what_there_is(refusal, name, tmp_path, monkeypa
 
 
 def test_a_file_is_no_checkpoint(folder, refusal):
-    assert "unknown model" in refusal(ModelError, load_model, folder / "config.json")
+    for name in ("config.json", "model.safetensors"):
+        message = refusal(ModelError, load_model, folder / name)
+        assert (
+            message == f"{folder / name} is a file, expected the folder that holds the checkpoint: {folder}"
+        )
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -177,7 +191,9 @@ def test_values_of_another_kind_are_refused(folder, refusal, change_config, valu
     assert f"key 'tower.width': got {value!r}, expected int" in message
 
 
-@pytest.mark.parametrize("content", ["", "{", "5", '"text"', "[]", "null"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "5", '"text"', "[]", "null", pytest.param("[" * 100_000, id="deep")]
+)
 def test_a_configuration_that_is_none_is_refused(folder, refusal, content):
     (folder / "config.json").write_text(content, encoding="utf-8")
     message = refusal(CheckpointError, load_model, folder)
@@ -206,3 +222,27 @@ def test_a_cut_file_is_refused(folder, refusal):
 def test_a_broken_tokenizer_is_refused(folder, refusal):
     (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
     assert "not a tokenizer file" in refusal(CheckpointError, load_model, folder)
+
+
+def test_a_tokenizer_of_more_pieces_than_the_model_knows_is_refused(folder, tokenizer_content, refusal):
+    more = json.loads(json.dumps(tokenizer_content))
+    size = len(more["model"]["vocab"])
+    more["model"]["vocab"]["cathedral"] = size + 3
+    (folder / "tokenizer.json").write_text(json.dumps(more), encoding="utf-8")
+    message = refusal(CheckpointError, load_model, folder)
+    assert f"tokenizer.json: holds token ids up to {size + 3}" in message
+    assert f"a vocabulary of {size}" in message
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_weights_that_are_no_floats_are_refused(folder, refusal, change_tensors, dtype):
+    change_tensors(lambda tensors: tensors.update({"tower.norm.weight": torch.ones(32, dtype=dtype)}))
+    message = refusal(CheckpointError, load_model, folder)
+    assert f"tower.norm.weight is {dtype}, expected float32, float16, bfloat16 or float64" in message
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_of_a_training_that_diverged_are_refused(folder, refusal, change_tensors, value):
+    change_tensors(lambda tensors: tensors.update({"tower.norm.weight": torch.full((32,), value)}))
+    message = refusal(CheckpointError, load_model, folder)
+    assert "tower.norm.weight holds NaN or infinite values, expected finite weights" in message

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from peaframe.errors import CheckpointError, ModelError
+from peaframe.errors import CheckpointError, ModelError, OptionError
 from peaframe.models.load import load_audio_video_model, load_model, save_pe
 from peaframe.models.pe_frame import PEFrameModel, public_config
 
@@ -145,8 +145,8 @@ def test_any_subset_may_be_given(av_golden):
 
 def test_nothing_or_unequal_batches_are_refused(av_golden, refusal):
     model = load_audio_video_model(av_golden[0])
-    assert "got batches of []" in refusal(ModelError, model.encode_av)
-    message = refusal(ModelError, model.encode_av, torch.zeros(2, 1920), input_ids=torch.ones(3, 4).long())
+    assert "got batches of []" in refusal(OptionError, model.encode_av)
+    message = refusal(OptionError, model.encode_av, torch.zeros(2, 1920), input_ids=torch.ones(3, 4).long())
     assert "got batches of [2, 3]" in message
 
 
@@ -182,8 +182,16 @@ def copy(frame_golden, tmp_path):
     return change
 
 
+def codec(**values):
+    return lambda v: v["audio_model"]["dac_vae_encoder"].update(values)
+
+
+def words(**values):
+    return lambda v: v["text_model"].update(values)
+
+
 @pytest.mark.parametrize(
-    ("edit", "words"),
+    ("edit", "told"),
     [
         (lambda v: v.pop("output_dim"), ["output_dim", "is missing"]),
         (lambda v: v.update(output_dim=31), ["audio_head.proj.weight", "(32, 64)", "(31, 64)"]),
@@ -202,12 +210,25 @@ def copy(frame_golden, tmp_path):
         (lambda v: v["audio_model"]["audio_transformer"].update(num_attention_heads=5), ["5 heads", "64"]),
         (lambda v: v["audio_model"]["audio_transformer"].update(hidden_size="x"), ["'x'", "whole number"]),
         (lambda v: v["audio_model"]["dac_vae_encoder"].update(downsampling_ratios=[2, 8]), ["hop of 16"]),
+        (codec(downsampling_ratios=7), ["downsampling_ratios is 7, expected a list of whole numbers"]),
+        (codec(downsampling_ratios="abc"), ["downsampling_ratios is 'abc', expected a list"]),
+        (
+            codec(downsampling_ratios=[2, 8, 10, "x"]),
+            ["downsampling_ratios is [2, 8, 10, 'x'], expected a list"],
+        ),
+        (codec(downsampling_ratios=[2, 8, 10, -12]), ["downsampling_ratios is [2, 8, 10, -12]"]),
+        (codec(sampling_rate=44_100), ["sampling_rate is 44100, expected 48000"]),
+        (words(num_attention_heads=5), ["5 heads do not divide a width of 48"]),
+        (words(rope_parameters=[1]), ["text_model.rope_parameters is [1], expected keys and values"]),
+        (words(rope_parameters={"full_attention": "x"}), ["rope_parameters.full_attention is 'x'"]),
+        (words(global_rope_theta="a"), ["text_model.global_rope_theta is 'a', expected a number"]),
+        (words(norm_eps=float("nan")), ["text_model.norm_eps is nan, expected a number above 0"]),
     ],
 )
-def test_a_configuration_that_does_not_fit_is_refused_by_name(copy, edit, words, refusal):
+def test_a_configuration_that_does_not_fit_is_refused_by_name(copy, edit, told, refusal):
     folder = copy(edit)
     message = refusal((CheckpointError, ModelError), load_model, folder)
-    assert all(word in message for word in words), message
+    assert all(word in message for word in told), message
 
 
 def test_pickled_weights_are_never_read(copy, refusal):
@@ -235,7 +256,7 @@ def test_weights_in_shards_are_joined(copy, frame_golden):
     assert all(torch.equal(tensor, whole[name]) for name, tensor in load_model(folder).state_dict().items())
 
 
-@pytest.mark.parametrize("shard", ["../model.safetensors", "/etc/passwd", "weights.bin"])
+@pytest.mark.parametrize("shard", ["../model.safetensors", "/etc/passwd", "weights.bin", 3, None])
 def test_an_index_names_files_of_its_folder_alone(copy, refusal, shard):
     folder = copy(lambda values: None)
     (folder / "model.safetensors").unlink()
