@@ -28,8 +28,9 @@ examples:
   peaframe detect street.wav "dog barking" --calibration mine.json
 
 The truth is a table `filename onset offset event_label`, tab-separated; its labels are the queries, and its file names
-are looked up in the folder (in its audio/ too, and below), as `peaframe eval run folder` does. A table of what was fitted for each query goes to standard output, a summary to standard
-error. What it says was gained is measured on the same recordings, so expect less on others.
+are looked up in the folder (in its audio/ too, and below), as `peaframe eval run folder` does. A table of what was
+fitted for each query goes to standard output, a summary to standard error. What it says was gained is measured on the
+same recordings, so expect less on others.
 """
 
 Truth = dict[str, list[Event]]
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _named(table: Path, folder: Path) -> tuple[dict[str, Path], Truth]:
-    """Each recording's file and its events; refuses what is missing at once, it should not have to wait for the model."""
+    """Each recording's file and its events; refuses what is missing before the model is waited for."""
     from peaframe.eval.benchmarks.folder import recordings_of
 
     if not folder.is_dir():

@@ -126,6 +126,12 @@ def test_nan_and_infinite_samples(tmp_path: Path, value: float, rate: int) -> No
     assert len(audio.read(tmp_path / "a.wav", end=1.0)) == 48000
 
 
+@pytest.mark.parametrize("name", ["-", "https://example.org/a.wav"])
+def test_what_is_no_file_but_a_stream_is_told_to_become_one(name: str) -> None:
+    with pytest.raises(AudioError, match="save the sound to a file first"):
+        audio.read(name)
+
+
 @pytest.mark.parametrize("rate", [44100, 48000])
 def test_floating_point_samples_in_another_unit(tmp_path: Path, rate: int) -> None:
     sound = np.zeros(3 * rate, np.float32)

@@ -99,7 +99,13 @@ def _source(path: str | os.PathLike[str]) -> Source:
         if given.is_dir():
             raise AudioError(f"{path}: is a folder; give a recording")
         if not given.exists():
-            raise AudioError(f"{path}: no such file; check the name")
+            streamed = str(path) == "-" or "://" in str(path)
+            instead = (
+                "save the sound to a file first (peaframe annotate takes URLs)"
+                if streamed
+                else "check the name"
+            )
+            raise AudioError(f"{path}: no such file; {instead}")
         if not given.is_file():
             raise AudioError(f"{path}: is not a regular file; save the sound to a file first")
         with given.open("rb") as file:

@@ -353,7 +353,7 @@ def _checked(queries: Sequence[str]) -> list[str]:
     if isinstance(queries, str):
         raise OptionError(f"got the text {queries!r}, expected a list of queries such as [{queries!r}]")
     for query in queries:
-        if not isinstance(query, str) or not query.isascii() and _broken(query):
+        if not isinstance(query, str) or _broken(query):
             raise OptionError(f"got the query {query!r}, expected text such as 'dog barking', in UTF-8")
     words = list(dict.fromkeys(query.strip() for query in queries))
     if not words:

@@ -30,9 +30,9 @@ def cache_folder() -> Path:
 class TextEmbeddings:
     """Queries -> their embeddings by one model.
 
-    A file on disk holds one embedding, named by the model's fingerprint and the hash of what the text tower is given: the
-    sizes of the tower and the query's token ids. What cannot be read or written there is computed again; nothing
-    depends on it.
+    A file on disk holds one embedding, named by the model's fingerprint and the hash of its configuration and of the
+    query's token ids, so another tokenizer finds nothing. What cannot be read or written there is computed again;
+    nothing depends on it.
     """
 
     def __init__(self, model: FrameModel) -> None:
