@@ -56,7 +56,7 @@ def word_tokenizer() -> str:
     """The text of a tokenizer.json that knows numbers."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    words = {word: i for i, word in enumerate(("[UNK]", "[CLS]", "[SEP]", *map(str, range(999))))}
+    words = {word: i for i, word in enumerate(("[UNK]", "[CLS]", "[SEP]", *map(str, range(400))))}
     tokenizer = Tokenizer(models.WordLevel(words, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
