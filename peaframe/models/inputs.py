@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from peaframe.errors import OptionError
 
@@ -65,9 +66,10 @@ def check_tokens(input_ids: Tensor, attention_mask: Tensor | None, vocabulary: i
         raise OptionError(f"got input_ids of shape {shape}, expected (texts, up to {most} tokens), none 0")
     if input_ids.dtype not in (torch.int64, torch.int32):
         raise OptionError(f"got input_ids of {input_ids.dtype}, expected torch.int64")
-    low, high = (int(edge) for edge in input_ids.aminmax())
-    if low < 0 or high >= vocabulary:
-        raise OptionError(f"got input_ids from {low} to {high}, expected ids from 0 to {vocabulary - 1}")
+    if _has_values(input_ids):
+        low, high = (int(edge) for edge in input_ids.aminmax())
+        if low < 0 or high >= vocabulary:
+            raise OptionError(f"got input_ids from {low} to {high}, expected ids from 0 to {vocabulary - 1}")
     if attention_mask is None:
         return
     _tensor("attention_mask", attention_mask)
@@ -85,17 +87,22 @@ def _tensor(name: str, value: Any) -> None:
         raise OptionError(f"got {name} of type {got}, expected a torch.Tensor; torch.as_tensor makes one")
 
 
+def _has_values(tensor: Tensor) -> bool:
+    """Whether there is something to look at, as there is not where a run is planned or traced."""
+    return not isinstance(tensor, FakeTensor) and not tensor.is_meta
+
+
 def _floating(name: str, tensor: Tensor) -> None:
     if not tensor.is_floating_point():
         raise OptionError(f"got {name} of {tensor.dtype}, expected floating point such as torch.float32")
 
 
 def _finite(name: str, tensor: Tensor) -> None:
-    if not tensor.isfinite().all():
+    if _has_values(tensor) and not tensor.isfinite().all():
         raise OptionError(f"got {name} with NaN or infinite values, expected finite ones")
 
 
 def _no_empty_row(name: str, mask: Tensor) -> None:
-    if not (kept := mask.bool().any(dim=1)).all():
+    if _has_values(mask) and not (kept := mask.bool().any(dim=1)).all():
         row = kept.tolist().index(False)
         raise OptionError(f"got {name} without anything true in row {row}, expected something in every row")
