@@ -15,7 +15,7 @@ from peaframe import formats
 from peaframe.cli.output import print_text
 from peaframe.errors import FormatError, OptionError
 from peaframe.events import Event
-from peaframe.files import atomic_path
+from peaframe.files import atomic_path, make_folder
 from peaframe.formats import EventsByFile
 
 HELP = "convert files of events into another format"
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
         left_out.count(own, meta, contents[path], target, path)
     for path, content in contents.items():
         if folder:
-            _make(path.parent)
+            make_folder(path.parent, "give another OUT")
         with atomic_path(path) as temp:
             temp.write_bytes(content)
     events = sum(map(len, found.values()))
@@ -246,15 +246,6 @@ def _meta_of(own: EventsByFile, meta: Mapping[str, Any]) -> dict[str, Any]:
     """`meta` with the lengths and times of these recordings only."""
     each = {key: {name: meta[key][name] for name in own if name in meta[key]} for key in _EACH if key in meta}
     return {**meta, **each}
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FormatError(
-            f"{folder}: cannot be made ({error.strerror or error}); give another OUT"
-        ) from error
 
 
 def _many(count: int, what: str) -> str:

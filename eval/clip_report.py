@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peaframe.errors import FormatError
 from peaframe.eval.report import as_json
-from peaframe.files import atomic_path
+from peaframe.files import atomic_path, make_folder
 
 __all__ = ["number", "save_clip_report", "state"]
 
@@ -40,10 +39,7 @@ def save_clip_report(document: Mapping[str, Any], folder: Path) -> None:
     Raises:
         FormatError: They cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FormatError(f"{folder}: cannot be made a folder ({error.strerror}); name another") from error
+    make_folder(folder)
     for name, text in (("metrics.json", as_json(document)), ("report.md", _markdown(document))):
         with atomic_path(folder / name) as path:
             path.write_text(text, encoding="utf-8", newline="\n")

@@ -21,7 +21,7 @@ from peaframe.errors import FormatError
 from peaframe.eval import report_words as words
 from peaframe.eval.report_html import html
 from peaframe.eval.report_words import METRICS, metric_name
-from peaframe.files import atomic_path
+from peaframe.files import atomic_path, make_folder
 
 __all__ = ["METRICS", "as_json", "html", "markdown", "metric_name", "save_report"]
 
@@ -47,10 +47,7 @@ def save_report(evaluation: Mapping[str, Any], folder: Path) -> None:
         "report.html": html(evaluation),
     }
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FormatError(f"{folder}: cannot be made a folder ({error.strerror}); name another") from error
+    make_folder(folder)
     for name, text in texts.items():
         with atomic_path(folder / name) as path:
             path.write_text(text, encoding="utf-8", newline="\n")

@@ -31,7 +31,7 @@ from peaframe.eval.store import ScoreStore
 from peaframe.eval.suite import evaluate
 from peaframe.eval.tables import SUFFIX, ScoreTable, read_table, write_table
 from peaframe.events import Event, EventOptions, events_from_scores, filtered_scores
-from peaframe.files import atomic_path
+from peaframe.files import atomic_path, make_folder
 from peaframe.scores import Scores
 from peaframe.version import __version__
 
@@ -213,16 +213,9 @@ def _hear(
                 ],
                 axis=1,
             )
-            _make(paths[name].parent)
+            make_folder(paths[name].parent)
             write_table(paths[name], Scores(values, tuple(prompts), scores.start, scores.duration))
             bar.update()
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FormatError(f"{folder}: cannot be made a folder ({error.strerror or error})") from error
 
 
 def _newer(table: Path, audio: Path) -> bool:

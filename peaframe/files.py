@@ -45,3 +45,19 @@ def to_disk(path: Path) -> None:
     """Wait until what a file holds is on the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def make_folder(folder: Path, instead: str = "give another folder") -> None:
+    """Make a folder and those it lies in, if they are not there.
+
+    Args:
+        folder: which.
+        instead: what to do where that cannot be done, for the message.
+
+    Raises:
+        FormatError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FormatError(f"{folder}: cannot be made ({error.strerror or error}); {instead}") from error

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from peaframe.errors import FormatError, OptionError
+from peaframe.errors import OptionError
 from peaframe.eval.benchmarks import find
-from peaframe.files import atomic_path
+from peaframe.files import atomic_path, make_folder
 from peaframe.recipes import program
 
 SHOWN = 10
@@ -39,10 +39,7 @@ def folder_at(path: Path) -> Path:
     Raises:
         FormatError: It cannot be made.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FormatError(f"{path}: no folder can be made there ({error.strerror or error})") from error
+    make_folder(path)
     return path
 
 

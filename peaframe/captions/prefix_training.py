@@ -21,10 +21,11 @@ from peaframe.captions.prefix_examples import Example, other_sounds, padded_rows
 from peaframe.captions.prefix_rows import Rows, fingerprint
 from peaframe.config import as_dict
 from peaframe.errors import OptionError
+from peaframe.files import make_folder
 from peaframe.train.ema import Ema, EmaOptions
 from peaframe.train.optim import GuardedStep, OptimOptions, Schedule, rate_factor, set_rates
 from peaframe.train.parallel import Place
-from peaframe.train.run import Run, make_folder, put_averages
+from peaframe.train.run import Run, put_averages
 from peaframe.train.student import twin
 
 PROBABILITY = "word_probability"
@@ -147,7 +148,7 @@ class PrefixRun(Run[list[Example], PrefixDecoder]):
             raise OptionError("got no examples to learn from; expected one or more")
         for example in (*examples, *valid):
             check(decoder, example.kind, encoder.width)
-        make_folder(folder)
+        make_folder(folder, "choose another --out")
         self.settings, self.folder = settings, folder
         self.place = Place(0, 1, device)
         self.loader = Batches(examples, settings.batch, settings.seed)

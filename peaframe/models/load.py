@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from peaframe.config import build
-from peaframe.errors import CheckpointError, ConfigError, FormatError, ModelError, OptionError
+from peaframe.errors import CheckpointError, ConfigError, ModelError, OptionError
 from peaframe.events import EventOptions
+from peaframe.files import make_folder
 from peaframe.models import checkpoint, hub, layouts, video_processor
 from peaframe.models.audio_video import PEAudioVideoConfig, PEAudioVideoModel
 from peaframe.models.checkpoint import write_tensors, write_text
@@ -218,12 +219,7 @@ def save_pe(model: PEModel, folder: Path, layout: str, tokenizer: str | None = N
         content = video_processor.processor_values(video.frames, (video.image or ImageConfig()).size)
         texts[video_processor.FILE] = json.dumps(content, indent=2) + "\n"
     texts["config.json"] = json.dumps(write_published(model.config, layout), indent=2) + "\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FormatError(
-            f"{folder}: cannot be made ({error.strerror or error}); give another folder"
-        ) from error
+    make_folder(folder)
     write_tensors(folder / checkpoint.WEIGHTS, tensors)
     for name, text in texts.items():
         write_text(folder / name, text)

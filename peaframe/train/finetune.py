@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from peaframe.data.latent_loader import LatentBatch
+from peaframe.files import make_folder
 from peaframe.models.frame import FrameModel
 from peaframe.models.load import save_frame_model
 from peaframe.train.ema import Ema
@@ -21,7 +22,7 @@ from peaframe.train.layers import compile_layers
 from peaframe.train.optim import GuardedStep, make_optimizer, rate_factor, set_rates
 from peaframe.train.pairs import Matchmaker
 from peaframe.train.parallel import Place, gradients_kept, shared
-from peaframe.train.run import Loader, Run, make_folder, put_averages
+from peaframe.train.run import Loader, Run, put_averages
 from peaframe.train.settings import FinetuneSettings
 from peaframe.train.student import Student, Texts, finished, twin
 
@@ -86,7 +87,7 @@ class Finetuning(Run[LatentBatch, FrameModel]):
         self.lesson, self.settings, self.folder, self.source = lesson, settings, folder, source
         self.place, self.evaluate = place, evaluate
         if place.first:
-            make_folder(folder)
+            make_folder(folder, "choose another --out")
         self.loader = lesson.loader
         self._base, self._start = model.fingerprint(), settings.model
         self.student = Student(model, settings).train()

@@ -27,6 +27,7 @@ from torch import Tensor
 from peaframe.data.clip_batches import ClipBatch
 from peaframe.data.latent_rows import fingerprint
 from peaframe.errors import CheckpointError, FormatError
+from peaframe.files import make_folder
 from peaframe.losses.best_rq import BestRq, Hidden
 from peaframe.models.checkpoint import write_tensors
 from peaframe.models.load import save_pe
@@ -39,7 +40,7 @@ from peaframe.train.pretrain_model import PretrainModel
 from peaframe.train.pretrain_settings import PretrainSettings
 from peaframe.train.pretrain_step import pretrain_step
 from peaframe.train.resume import read_facts, whole_folder
-from peaframe.train.run import Loader, Run, make_folder, put_averages
+from peaframe.train.run import Loader, Run, put_averages
 from peaframe.train.student import twin
 
 Evaluate = Callable[[PretrainModel], Mapping[str, float]]
@@ -86,7 +87,7 @@ class Pretraining(Run[ClipBatch, PretrainModel]):
         self.settings, self.folder, self.place = settings, folder, place
         self.loader, self.evaluate, self._tokenizer = loader, evaluate, tokenizer
         if place.first:
-            make_folder(folder)
+            make_folder(folder, "choose another --out")
         sizes = json.dumps(asdict(student.model.config), sort_keys=True)
         self._base, self._start = (
             fingerprint(sizes, student.state_dict()),

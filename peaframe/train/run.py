@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from peaframe.config import as_dict
-from peaframe.errors import CheckpointError, ConfigError, FormatError
+from peaframe.errors import CheckpointError, ConfigError
 from peaframe.models.checkpoint import write_text
 from peaframe.train.dealt_anew import dealt_anew
 from peaframe.train.ema import Ema
@@ -261,14 +261,6 @@ def put_averages(ema: Ema, twin: nn.Module, prefix: str = "") -> None:
     for name, p in twin.named_parameters():
         if prefix + name in ema.average:
             p.copy_(like(whole(ema.average[prefix + name]), p))
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of a run; raises FormatError if it cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FormatError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
 
 
 @contextmanager

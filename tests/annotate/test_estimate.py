@@ -51,6 +51,7 @@ def test_it_hears_beginnings_and_keeps_nothing(worker, planned):
     assert found.disk_meanwhile == 2 * per_second * 400
 
 
+@pytest.mark.slow
 def test_recordings_that_cannot_be_heard_make_no_rate(worker, planned, tmp_path):
     journal, orders = planned
     for path in tmp_path.glob("*.wav"):

@@ -123,6 +123,7 @@ def test_what_is_wrong_with_the_answers_is_said_as_by_one_process(made, argument
     assert "cannot be used to keep answers" in messages.pop()
 
 
+@pytest.mark.slow
 def test_options_are_those_of_other_commands(arguments, refusal, monkeypatch):
     for more, message in {
         ("--jobs", "0"): "--jobs: got 0, expected 1 or more",

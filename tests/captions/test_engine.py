@@ -110,6 +110,7 @@ def test_batches_change_nothing(engine, media):
     assert engine(batch=8).run(clips) == engine(batch=1, file="other.sqlite").run(clips)
 
 
+@pytest.mark.slow
 def test_kept_answers_are_not_asked_for_again(engine, media, server, tmp_path, models):
     clips = read_clips(media / "clips.csv")
     first = engine().run(clips)

@@ -93,6 +93,7 @@ def test_identities_tell_weights_and_settings_apart(models):
     assert LocalSound(models / "one", "cpu").identity == one
 
 
+@pytest.mark.slow
 def test_what_is_no_checkpoint_is_refused(models, tmp_path, refusal, monkeypatch):
     assert "with safetensors" in refusal(ModelError, LocalWriter, models / "eyes", "cpu")
     shutil.copytree(models / "pen", tmp_path / "pickled")

@@ -91,6 +91,7 @@ def test_a_calibration_is_written_and_what_it_brought_is_said(shell, made, tmp_p
     assert [file.name for file in tmp_path.iterdir()] == ["cal.json"]
 
 
+@pytest.mark.slow
 def test_the_same_recordings_give_the_same_file(run, made, fitted, tmp_path):
     assert run(*arguments(made, tmp_path / "again.json")).code == 0
     assert (tmp_path / "again.json").read_bytes() == fitted.read_bytes()
@@ -99,6 +100,7 @@ def test_the_same_recordings_give_the_same_file(run, made, fitted, tmp_path):
 # Using it
 
 
+@pytest.mark.slow
 def test_detect_uses_scores_and_options_of_known_queries(run, made, fitted, tmp_path):
     recording, kept = made / "my recordings" / "take 0.wav", tmp_path / "s.npz"
     ran = run("detect", recording, "beep", "rain", "--calibration", fitted, "--scores", kept, "--json")

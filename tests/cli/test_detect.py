@@ -125,6 +125,7 @@ def test_thresholds_can_differ_by_query(run, street):
     assert times(ran.out, "csv") == [(0, 4.5, "a=b")]
 
 
+@pytest.mark.slow
 def test_event_options_reach_the_events(run, street, tmp_path):
     run("detect", street, "siren", "--scores", tmp_path / "s.npz")
     middle = float(np.quantile(Scores.load(tmp_path / "s.npz").values, 0.5))

@@ -1,6 +1,9 @@
 """`peaframe embed`, and `peaframe detect` on what it kept."""
 
+import pytest
 
+
+@pytest.mark.slow
 def test_embed_then_detect_without_the_recording(run, street, tmp_path):
     kept = tmp_path / "street.npz"
     ran = run("embed", street, "-o", kept)
@@ -19,6 +22,7 @@ def test_embed_then_detect_without_the_recording(run, street, tmp_path):
         assert run("detect", kept, query).code == 0
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line(run, street, tmp_path):
     kept = tmp_path / "street.npz"
     assert run("embed", street, "-o", kept).code == 0

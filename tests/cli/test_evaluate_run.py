@@ -72,6 +72,7 @@ def metrics_of(output):
     return json.loads((output / "metrics.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_run_prints_the_metrics_and_where_the_report_is(ran, beeping):
     done, output = ran
     lines = done.out.splitlines()
@@ -248,6 +249,7 @@ def test_a_folder_of_another_run_is_refused_unless_told_otherwise(run, beeping, 
     assert read_table(output / "scores/a.tsv").labels == ("buzz",)
 
 
+@pytest.mark.slow
 def test_missing_recordings_are_refused_or_make_a_partial_score(run, beeping, tmp_path):
     data, output = tmp_path / "desed", tmp_path / "out"
     corpora.desed(data)

@@ -108,6 +108,7 @@ def test_an_index_hears_each_content_once_and_goes_on(run, recordings, tmp_path)
     assert "four.wav" not in {hit["file"] for hit in hits}
 
 
+@pytest.mark.slow
 def test_pe_av_searches_pieces_of_sound_and_pictures(run, tmp_path, tokenizer_content, monkeypatch):
     from peaframe import audio
     from peaframe.index.clips import ClipEncoder
@@ -162,6 +163,7 @@ def test_pe_av_searches_pieces_of_sound_and_pictures(run, tmp_path, tokenizer_co
     assert "0 of them heard just now" in text.err
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line(run, recordings, tmp_path):
     index = tmp_path / "kept"
     assert run("search", recordings, "rain", "--index", index).code == 0

@@ -27,6 +27,7 @@ def keys(folder):
     return [int(clip.key) for clip in ClipReader(folder, shuffle=False)]
 
 
+@pytest.mark.slow
 def test_a_table_becomes_shards(run, table, model, tmp_path):
     out = tmp_path / "out"
     done = run("shards", table, out, "--model", model, "--shard-mb", 0.03)

@@ -71,6 +71,7 @@ def log(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_it_trains_into_the_folder_of_the_configuration(run, place):
     ran = run("train", "mine.yaml")
     assert (ran.code, ran.out) == (0, "")
@@ -93,6 +94,7 @@ def test_options_and_changes_stand_in_any_order(run, place):
     one_line(again, "elsewhere: holds a run with other settings (schedule)")
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_it_would_take_and_leaves_nothing(run, place):
     there = sorted(place.iterdir())
     ran = run("train", "mine.yaml", "--dry-run", "schedule.steps=100")

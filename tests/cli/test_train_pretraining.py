@@ -110,6 +110,7 @@ def test_plans_count_memory_days_and_money(run):
     )
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_planned_for_another_machine(run, mine):
     there = sorted(mine.parent.iterdir())
     plain = run("train", mine, "--dry-run")

@@ -40,6 +40,7 @@ def whole(samples, codec=CODEC):
     return codec(samples[None])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["state", "chunks"])
 @pytest.mark.parametrize("frames", [1, 5, 24, 25, 26, 57, 130])
 def test_one_pass_and_pieces_agree(kind, frames):

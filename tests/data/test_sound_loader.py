@@ -176,6 +176,7 @@ def test_what_an_item_becomes_does_not_hang_on_its_batch(folder):
         assert torch.equal(targets, other[item][1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("given", [1, 4, 6])
 def test_a_run_goes_on_where_it_was(folder, given, workers):

@@ -40,6 +40,7 @@ def place(tmp_path: Path) -> Place:
     return tmp_path / "good", tmp_path / "noisy", tmp_path / "truth.tsv", tmp_path / "durations.tsv"
 
 
+@pytest.mark.slow
 def test_a_better_system_is_better_by_the_difference_of_both_own_scores(place: Place) -> None:
     good, noisy, truth, durations = place
     document = compare_tables(*place, resamples=99)
@@ -57,6 +58,7 @@ def test_a_better_system_is_better_by_the_difference_of_both_own_scores(place: P
     assert document["settings"] == {"resamples": 99, "seed": 0, "level": 0.95, "threshold": 0.5}
 
 
+@pytest.mark.slow
 def test_the_other_way_round_all_signs_are_others(place: Place) -> None:
     good, noisy, *rest = place
     one, other = (

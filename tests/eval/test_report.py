@@ -233,7 +233,7 @@ def test_nothing_is_written_of_what_cannot_be(tmp_path: Path) -> None:
         )
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("here")
-    with pytest.raises(FormatError, match="file: cannot be made a folder"):
+    with pytest.raises(FormatError, match="file: cannot be made"):
         save_report(evaluation(), tmp_path / "file")
 
 

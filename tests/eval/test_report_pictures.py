@@ -43,6 +43,7 @@ def test_what_lies_beyond_the_axis_is_cut_off() -> None:
     assert "2.5" in page.said("text")
 
 
+@pytest.mark.slow
 def test_407_labels_stay_small() -> None:
     labels = tuple(f"label {place}, with a display name of some length" for place in range(407))
     given_ = evaluation(labels, steps=1000)

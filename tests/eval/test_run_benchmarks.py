@@ -27,6 +27,7 @@ runs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "runs.py")))
 times, metrics_of = runs.times, runs.metrics_of
 
 
+@pytest.mark.slow
 def test_desed_is_heard_with_its_ensembles_and_filtered_as_it_says(
     run: Run, detector: peaframe.Detector, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_audioset_has_d_prime_where_explicit_negatives_are_there(run: Run, tmp_p
     assert "d_prime" not in again["metrics"]
 
 
+@pytest.mark.slow
 def test_urbansed_and_maestro_are_heard(run: Run, tmp_path: Path) -> None:
     data = corpora.urbansed(tmp_path / "urbansed")
     document = run("urbansed", data, tmp_path / "u", allow_missing=True)

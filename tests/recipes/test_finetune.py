@@ -162,6 +162,7 @@ def test_what_was_not_searched_for_may_stay_unknown(place, write):
     same_vectors(found, tune_query_vectors(model, np.concatenate(heard(model, items)), states), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_long_recording_is_heard_in_windows_as_the_detector_does(
     place, write, golden_folder, tokenizer_content
 ):
@@ -193,6 +194,7 @@ def test_labels_that_cannot_be_told_apart_are_refused(place, write, refusal):
 # --- a run
 
 
+@pytest.mark.slow
 def test_a_run_on_one_process_learns_what_it_is_told(place, write):
     write(
         (2.0, {"events": (beep(0.5, 1.0),), "exhaustive": True}),

@@ -60,6 +60,7 @@ def test_shards(train, tmp_path, accumulate):
     runs.same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_both(train, bank_folder, tmp_path):
     for name, data in {
         "scenes": {"scenes": {"sounds": str(bank_folder)}},

@@ -85,7 +85,7 @@ def test_a_file_where_a_folder_should_be_is_refused(tmp_path, refusal):
     text(tmp_path / "out", "x")
     source = text(tmp_path / "a.wav", "sound")
     message = refusal(FormatError, prepare_files.place, source, tmp_path / "out/b.wav")
-    assert message.startswith(f"{tmp_path / 'out'}: no folder can be made there")
+    assert message.startswith(f"{tmp_path / 'out'}: cannot be made (")
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path, refusal):

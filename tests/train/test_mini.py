@@ -79,6 +79,7 @@ def test_the_loss_falls(make_trainer, tmp_path):
     assert first["seconds_per_step"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("frozen_steps", "warm_steps"), [(0, 0), (2, 0), (4, 0), (6, 0), (6, 2), (5, 4), (6, 6)]
 )

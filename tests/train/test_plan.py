@@ -149,6 +149,7 @@ def deeper(layers):
     return model
 
 
+@pytest.mark.slow
 def test_a_layer_costs_its_products_and_with_checkpointing_keeps_its_input():
     def both(**options):
         two, four = (planned(deeper(layers), **options) for layers in (2, 4))

@@ -61,6 +61,7 @@ def train(tmp_path, monkeypatch):
     return train
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_is_promised(config, train, place):
     out = train(config(), "run")
     assert sorted(path.name for path in out.iterdir() if path.name != "tensorboard") == [

@@ -237,6 +237,7 @@ def rewrite(path, change):
     save_file(tensors, path, {"peaframe": json.dumps(facts)})
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_refused(train, refusal, tmp_path):
     assert not train("run", stop=2)
     path = tmp_path / "run" / "resume.safetensors"
