@@ -253,8 +253,9 @@ class Detector:
             )
         words = _checked(queries)
         last = embeddings.start + embeddings.duration
-        begin, stop = embeddings.start if start is None else start, last if end is None else end
-        if not embeddings.start <= begin < stop <= last:
+        begin, stop = embeddings.start if start is None else start, last if end is None else min(end, last)
+        beyond = end is not None and end > last + frame_start_seconds(1)  # containers round their length
+        if beyond or not embeddings.start <= begin < stop:
             raise OptionError(
                 f"got start {start} s and end {end} s, the embeddings reach from {embeddings.start:g} to {last:g} s"
             )

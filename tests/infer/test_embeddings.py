@@ -60,6 +60,7 @@ def test_a_part_may_be_asked_for(detector, sound, heard):
     later = detector.embed(sound, start=4.0, end=9.0)
     assert (later.start, later.duration, len(later.values)) == (4.0, 5.0, 125)
     assert detector.score_embeddings(later, QUERIES, start=6.0).start == 6.0
+    assert detector.score_embeddings(later, QUERIES, end=9.02).end == 9.0
 
 
 @pytest.mark.parametrize(("start", "end"), [(24.0, None), (None, 0.0), (None, 23.1), (5.0, 5.0), (-1.0, 2.0)])
